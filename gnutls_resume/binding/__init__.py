@@ -1,0 +1,80 @@
+"""GnuTLS in Python's types, thin: one C function, one small method, its name less the prefix.
+
+Who owns what, and on which thread:
+
+=====================  ===================  ==============================  =====================
+C object               owner                freed                           used by
+=====================  ===================  ==============================  =====================
+gnutls_session_t       Session              close(), or when collected      one thread, or one
+                                                                            reader and one writer
+certificate creds      Credentials          when collected; sessions hold   any, read only
+                                            it
+gnutls_priority_t      a cache, by string   when it falls out; GnuTLS       any, read only
+                                            counts the sessions on it
+gnutls_anti_replay_t   AntiReplay           when collected; sessions hold   any
+                                            it
+gr_transport           MemoryTransport,     when collected; the session     as the session;
+                       SocketTransport      holds it                        feed, drain: any
+ticket, sealing key    TicketKey,           wiped when closed or collected  any
+                       SealingKey
+callback handle        its Session or       with it; holds it weakly        the thread that runs
+                       AntiReplay                                           the C call
+what get_data2 and     the call             wiped and freed at its end      the calling thread
+the like allocate
+what retrieve returns  GnuTLS               by GnuTLS                       the calling thread
+=====================  ===================  ==============================  =====================
+
+Borrowed pointers (session ID, ALPN, peers' chain, hook messages) are copied at once.
+"""
+
+from gnutls_resume.binding._ffi import GNUTLS_VERSION
+from gnutls_resume.binding.constants import (
+    AlertLevel,
+    CertificateRequest,
+    CertificateStatus,
+    ChannelBinding,
+    HandshakeType,
+    HookTime,
+    InitFlag,
+    Protocol,
+    SessionFlag,
+    Shutdown,
+)
+from gnutls_resume.binding.credentials import Credentials
+from gnutls_resume.binding.db import (
+    db_check_entry_expire_time,
+    db_check_entry_time,
+    db_get_default_cache_expiration,
+)
+from gnutls_resume.binding.early_data import AntiReplay
+from gnutls_resume.binding.envelope import Kind, Sealing, SealingKey
+from gnutls_resume.binding.session import Session
+from gnutls_resume.binding.ticket import TicketKey
+from gnutls_resume.binding.transport import MemoryTransport
+from gnutls_resume.binding.x509 import certificate_verification_status_print
+
+__all__ = [
+    "GNUTLS_VERSION",
+    "AlertLevel",
+    "AntiReplay",
+    "CertificateRequest",
+    "CertificateStatus",
+    "ChannelBinding",
+    "Credentials",
+    "HandshakeType",
+    "HookTime",
+    "InitFlag",
+    "Kind",
+    "MemoryTransport",
+    "Protocol",
+    "Sealing",
+    "SealingKey",
+    "Session",
+    "SessionFlag",
+    "Shutdown",
+    "TicketKey",
+    "certificate_verification_status_print",
+    "db_check_entry_expire_time",
+    "db_check_entry_time",
+    "db_get_default_cache_expiration",
+]

@@ -1,0 +1,204 @@
+"""Every function that C calls, and the life of a callback.
+
+1. Python calls a C function through a ``Session`` (``handshake``, ``record_recv``, …). cffi
+   releases the GIL.
+2. GnuTLS calls one of the static functions below, on the same thread. cffi takes the GIL.
+3. The function finds its owner: a ``Session`` (or ``AntiReplay``) behind a handle, which holds
+   it weakly. The owner is alive: it is executing step 1.
+4. The owner is marked as being inside a callback, so that its methods refuse what must not
+   happen there (``session.rule``), and the caller's Python function runs.
+5. Its exception never goes through C. Where the handshake can go on without the answer (store,
+   retrieve, remove, add), it is counted and logged, and the answer is the one that fails closed:
+   nothing stored, nothing found, early data refused. Elsewhere it is kept in ``raised`` and
+   aborts the handshake; KeyboardInterrupt and its like are kept always.
+6. C returns to step 1, which raises what was kept (``raise_pending``).
+
+What strikes before step 4 or after step 5 (a signal) arrives in ``onerror``: kept too, and C gets
+the ``error=`` value, which fails closed as well. cffi's own default, 0, would mean "not a replay"
+and "verified".
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from _cffi_backend import _CDataBase as CData
+
+from gnutls_resume.binding._datum import bytes_of
+from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.binding.constants import HandshakeType, HookTime
+
+if TYPE_CHECKING:
+    from gnutls_resume.binding.early_data import AntiReplay
+    from gnutls_resume.binding.session import Session
+
+logger = logging.getLogger("gnutls_resume")
+
+ABORT = lib.GNUTLS_E_APPLICATION_ERROR_MIN  # ends the handshake; the exception says why
+REFUSED = lib.GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR
+LOG_INTERVAL = 60.0  # seconds between two warnings of one kind
+
+HELLO = "in the ClientHello hook"
+ELSEWHERE = "in a callback"
+
+
+class Raised(threading.local):
+    """The exception that the running C call owes its caller; the first one wins."""
+
+    error: BaseException | None = None
+
+
+raised = Raised()
+last_warning: dict[str, float] = {}
+
+
+def raise_pending() -> None:
+    """Raise what a callback of the C call that has just returned left behind."""
+    error = raised.error
+    if error is not None:
+        raised.error = None
+        raise error
+
+
+def keep(error: BaseException | None) -> None:
+    if raised.error is None:
+        raised.error = error
+
+
+def onerror(
+    _kind: type[BaseException], error: BaseException, _traceback: TracebackType
+) -> None:
+    keep(error)
+
+
+def warn(kind: str, error: Exception) -> None:
+    """Log a failure that the handshake survives, once a minute a kind."""
+    now = time.monotonic()
+    if now - last_warning.get(kind, -LOG_INTERVAL) >= LOG_INTERVAL:
+        last_warning[kind] = now
+        logger.warning("%s failed: %s: %s", kind, type(error).__name__, error)
+
+
+def session_of(c: CData) -> "Session":
+    own = ffi.cast("gr_session *", lib.gnutls_session_get_ptr(c))
+    session: Session = ffi.from_handle(own.handle)()
+    return session
+
+
+def run(session: "Session", place: str, call: Callable[..., Any], *args: object) -> bool:
+    """Call a hook that may end the handshake; False if it raised."""
+    before, session.inside = session.inside, (threading.get_ident(), place)
+    try:
+        call(*args)
+    except BaseException as error:  # noqa: BLE001 - nothing may go through C
+        keep(error)
+        return False
+    finally:
+        session.inside = before
+    return True
+
+
+def ask(session: "Session", kind: str, call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+    """Call into the caller's database; None if it raised, which is counted and logged."""
+    before, session.inside = session.inside, (threading.get_ident(), ELSEWHERE)
+    try:
+        return call(*args)
+    except Exception as error:  # noqa: BLE001 - any fault of a store is a miss
+        session.note_db_failure(error)
+        warn(f"the session database's {kind}", error)
+    except BaseException as error:  # noqa: BLE001
+        keep(error)
+    finally:
+        session.inside = before
+    return None
+
+
+# -- the handshake ----------------------------------------------------------------------------
+
+
+@ffi.def_extern(error=ABORT, onerror=onerror)
+def gr_py_hook(c: CData, kind: int, when: int, incoming: int, message: CData) -> int:
+    session = session_of(c)
+    if kind == HandshakeType.NEW_SESSION_TICKET and when == HookTime.POST and incoming:
+        # The ticket is in the library's hands already: a failure here costs the caller this
+        # ticket, not the connection.
+        run(session, ELSEWHERE, session.hand_over_ticket)
+    hook = session.hooks.get((kind, when))
+    if hook is None:
+        return 0
+    place = HELLO if kind == HandshakeType.CLIENT_HELLO and incoming else ELSEWHERE
+    done = run(session, place, hook, session, kind, when, bool(incoming), bytes_of(message))
+    return 0 if done else ABORT
+
+
+@ffi.def_extern(error=ABORT, onerror=onerror)
+def gr_py_post_client_hello(c: CData) -> int:
+    session = session_of(c)
+    assert session.post_client_hello is not None
+    return 0 if run(session, HELLO, session.post_client_hello, session) else ABORT
+
+
+@ffi.def_extern(error=REFUSED, onerror=onerror)
+def gr_py_verify(c: CData) -> int:
+    session = session_of(c)
+    accepted: list[object] = []
+    assert session.verifier is not None
+    verifier = session.verifier
+    run(session, ELSEWHERE, lambda: accepted.append(verifier(session)))
+    return 0 if accepted and accepted[0] is True else REFUSED
+
+
+# -- the session database ---------------------------------------------------------------------
+
+
+@ffi.def_extern(error=-1, onerror=onerror)
+def gr_py_db_store(pointer: CData, key: CData, data: CData) -> int:
+    session: Session = ffi.from_handle(pointer)()
+    ask(session, "store", session.store_entry, bytes_of(key), data)
+    return 0
+
+
+@ffi.def_extern(onerror=onerror)  # zeros: no data, a miss
+def gr_py_db_retrieve(pointer: CData, key: CData) -> CData:
+    session: Session = ffi.from_handle(pointer)()
+    found = ask(session, "retrieve", session.retrieve_entry, bytes_of(key))
+    return ffi.new("gnutls_datum_t *")[0] if found is None else found
+
+
+@ffi.def_extern(error=-1, onerror=onerror)
+def gr_py_db_remove(pointer: CData, key: CData) -> int:
+    session: Session = ffi.from_handle(pointer)()
+    ask(session, "remove", session.remove_entry, bytes_of(key))
+    return 0
+
+
+# -- early data -------------------------------------------------------------------------------
+
+WINDOW_START_SIZE = 12  # bytes before the binder in GnuTLS's key; see AntiReplay
+ROUNDING = 2  # seconds that an entry must outlive GnuTLS's own idea of its end
+
+
+@ffi.def_extern(error=-1, onerror=onerror)
+def gr_py_anti_replay_add(pointer: CData, expires: int, key: CData, data: CData) -> int:
+    anti_replay: AntiReplay = ffi.from_handle(pointer)()
+    binder = bytes_of(key)[WINDOW_START_SIZE:]
+    try:
+        answer = anti_replay.add(binder, bytes_of(data), expires + ROUNDING)
+        if not isinstance(answer, bool):
+            raise TypeError(f"add must return a bool, not {type(answer).__name__}")
+    except Exception as error:  # noqa: BLE001 - any doubt refuses the early data
+        anti_replay.failures += 1
+        warn("the anti-replay store's add", error)
+        return -1
+    return 0 if answer else lib.GNUTLS_E_DB_ENTRY_EXISTS
+
+
+POST_CLIENT_HELLO = lib.gr_py_post_client_hello
+VERIFY = lib.gr_py_verify
+DB_STORE = lib.gr_py_db_store
+DB_RETRIEVE = lib.gr_py_db_retrieve
+DB_REMOVE = lib.gr_py_db_remove
+ANTI_REPLAY_ADD = lib.gr_py_anti_replay_add

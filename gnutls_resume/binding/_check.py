@@ -1,0 +1,52 @@
+"""Return code -> exception: a table, not a ladder."""
+
+from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.errors import (
+    AlertError,
+    FeatureMissingError,
+    GnuTLSError,
+    InvalidReason,
+    InvalidSessionError,
+    PrematureTerminationError,
+    VerificationError,
+    WantReadError,
+)
+
+CLASSES: dict[int, type[GnuTLSError]] = {
+    lib.GNUTLS_E_AGAIN: WantReadError,
+    lib.GNUTLS_E_FATAL_ALERT_RECEIVED: AlertError,
+    lib.GNUTLS_E_PREMATURE_TERMINATION: PrematureTerminationError,
+    lib.GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR: VerificationError,
+    lib.GNUTLS_E_UNIMPLEMENTED_FEATURE: FeatureMissingError,
+}
+
+SESSION_REASONS = {
+    lib.GNUTLS_E_INVALID_SESSION: InvalidReason.NOT_RESUMABLE,
+    lib.GNUTLS_E_DB_ERROR: InvalidReason.OTHER_VERSION,
+    lib.GNUTLS_E_EXPIRED: InvalidReason.EXPIRED,
+}
+
+
+def text_of(pointer: object) -> str:
+    """A C string as str; the empty string for NULL."""
+    if pointer == ffi.NULL:
+        return ""
+    text = ffi.string(pointer)  # type: ignore[arg-type]
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+
+
+def error_for(code: int) -> GnuTLSError:
+    """The exception for a negative return code."""
+    name = text_of(lib.gnutls_strerror_name(code))
+    fatal = bool(lib.gnutls_error_is_fatal(code))
+    if code in SESSION_REASONS:
+        return InvalidSessionError(SESSION_REASONS[code], code=code, name=name, fatal=fatal)
+    kind = CLASSES.get(code, GnuTLSError)
+    return kind(text_of(lib.gnutls_strerror(code)), code=code, name=name, fatal=fatal)
+
+
+def check(code: int) -> int:
+    """Return a code that is not negative; raise the exception for one that is."""
+    if code < 0:
+        raise error_for(code)
+    return code

@@ -1,0 +1,93 @@
+"""Datum <-> bytes, and secrets in C memory that are wiped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn, SupportsIndex
+
+from _cffi_backend import _CDataBase as CData
+
+from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.errors import MisuseError
+
+# Random bytes have far more distinct values than this; passwords and patterns have not.
+# 32 random bytes stay below 16 with a probability under 2**-50.
+FEWEST_DISTINCT = 16
+
+BytesLike = bytes | bytearray | memoryview
+
+
+def bytes_of(datum: CData) -> bytes:
+    """A copy of what a ``gnutls_datum_t`` points to."""
+    return bytes(ffi.buffer(datum.data, datum.size)) if datum.size else b""
+
+
+def datum_of(data: BytesLike) -> tuple[CData, CData]:
+    """A ``gnutls_datum_t *`` on the caller's own memory, and what keeps that alive."""
+    view = ffi.from_buffer("unsigned char[]", data)
+    return ffi.new("gnutls_datum_t *", (view, len(view))), view
+
+
+@contextmanager
+def freed(*, wipe: bool = False) -> Iterator[CData]:
+    """An empty datum for the library to fill; afterwards freed, and wiped before if secret."""
+    datum = ffi.new("gnutls_datum_t *")
+    try:
+        yield datum
+    finally:
+        lib.gr_wipe_free(datum.data, datum.size if wipe else 0)
+
+
+def check_bytes(name: str, value: object, *, length: int | None = None) -> BytesLike:
+    """Return `value` if it is bytes-like and, where given, `length` bytes long."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
+    size = memoryview(value).nbytes
+    if length is not None and size != length:
+        raise ValueError(f"{name} must be {length} bytes, not {size}")
+    return value
+
+
+class Secret:
+    """Bytes in C memory, overwritten with ``gnutls_memset`` when wiped, closed or collected.
+
+    They never stand in ``repr`` and cannot be pickled or copied.
+    """
+
+    def __init__(self, name: str, raw: BytesLike, length: int) -> None:
+        view = memoryview(check_bytes(name, raw, length=length)).cast("B")
+        if len(set(view)) < FEWEST_DISTINCT:
+            raise ValueError(
+                f"{name} has fewer than {FEWEST_DISTINCT} distinct byte values: that is no "
+                "random key; make one with generate()"
+            )
+        self._memory = wiped_memory(length)
+        ffi.memmove(self._memory, view, length)
+        self._datum = ffi.new("gnutls_datum_t *", (self._memory, length))
+
+    @property
+    def datum(self) -> CData:
+        """``const gnutls_datum_t *`` for the library. Raises MisuseError once wiped."""
+        if self._datum.size == 0:
+            raise MisuseError(f"this {type(self).__name__} has been wiped")
+        return self._datum
+
+    def wipe(self) -> None:
+        """Overwrite the bytes now (``gnutls_memset``). Doing it twice does no harm."""
+        if self._datum.size:
+            lib.gnutls_memset(self._memory, 0, self._datum.size)
+            self._datum.size = 0
+
+    close = wipe
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{'' if self._datum.size else ' (wiped)'}>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: it is secret")
+
+
+def wiped_memory(size: int) -> CData:
+    """`size` bytes of C memory that are wiped when Python lets go of them."""
+    memory = ffi.new("unsigned char[]", size)
+    # Bound as a default: at the interpreter's end the module's names may be gone.
+    return ffi.gc(memory, lambda pointer, wipe=lib.gnutls_memset: wipe(pointer, 0, size))

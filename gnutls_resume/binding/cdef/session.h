@@ -1,0 +1,33 @@
+int gnutls_init(gnutls_session_t *session, unsigned int flags);
+void gnutls_deinit(gnutls_session_t session);
+void gnutls_session_set_ptr(gnutls_session_t session, void *ptr);
+void *gnutls_session_get_ptr(gnutls_session_t session);
+
+int gnutls_priority_init2(gnutls_priority_t *priority_cache, const char *priorities,
+                          const char **err_pos, unsigned flags);
+void gnutls_priority_deinit(gnutls_priority_t priority_cache);
+int gnutls_priority_set(gnutls_session_t session, gnutls_priority_t priority);
+
+int gnutls_session_get_data2(gnutls_session_t session, gnutls_datum_t *data);
+int gnutls_session_set_data(gnutls_session_t session, const void *session_data,
+                            size_t session_data_size);
+int gnutls_session_get_id2(gnutls_session_t session, gnutls_datum_t *session_id);
+int gnutls_session_is_resumed(gnutls_session_t session);
+int gnutls_session_resumption_requested(gnutls_session_t session);
+
+unsigned gnutls_session_get_flags(gnutls_session_t session);
+char *gnutls_session_get_desc(gnutls_session_t session);
+gnutls_protocol_t gnutls_protocol_get_version(gnutls_session_t session);
+const char *gnutls_ciphersuite_get(gnutls_session_t session);
+gnutls_group_t gnutls_group_get(gnutls_session_t session);
+unsigned gnutls_session_ext_master_secret_status(gnutls_session_t session);
+int gnutls_session_channel_binding(gnutls_session_t session, gnutls_channel_binding_t cbtype,
+                                   gnutls_datum_t *cb);
+
+int gnutls_server_name_set(gnutls_session_t session, gnutls_server_name_type_t type,
+                           const void *name, size_t name_length);
+int gnutls_server_name_get(gnutls_session_t session, void *data, size_t *data_length,
+                           unsigned int *type, unsigned int indx);
+int gnutls_alpn_set_protocols(gnutls_session_t session, const gnutls_datum_t *protocols,
+                              unsigned protocols_size, unsigned flags);
+int gnutls_alpn_get_selected_protocol(gnutls_session_t session, gnutls_datum_t *protocol);

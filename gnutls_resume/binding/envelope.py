@@ -1,0 +1,308 @@
+"""The stored form of a session: what leaves the process or enters a store.
+
+``gnutls_session_set_data`` crashes the process on one damaged record in seven, so every session
+travels in an envelope, and only what an intact envelope holds reaches GnuTLS. In the
+presentation language of RFC 8446 §3, all numbers in network byte order::
+
+    enum { checksum(1), sealed(2) } Protection;
+    enum { client_session_id(1), client_ticket(2), server_entry(3) } Kind;
+    enum { tls(1), dtls(2) } Transport;
+
+    struct {
+        opaque magic[4] = "GTLS";
+        uint8 format = 1;
+        Protection protection;
+        Kind kind;
+        uint32 gnutls_version;      /* GNUTLS_VERSION_NUMBER of the library that wrote it */
+        Transport transport;
+        uint16 protocol_version;    /* 0x0303 for TLS 1.2, 0x0304 for TLS 1.3 */
+        uint64 created;             /* Unix seconds */
+        uint64 expires;             /* Unix seconds; at most created + 604,800 */
+        opaque policy[32];          /* SHA-256 of the sealing's context, zeros without one */
+        opaque key_id[8];           /* zeros with a checksum */
+        opaque salt[32];            /* zeros with a checksum */
+        uint32 length;              /* of the body */
+    } Header;
+
+    struct {
+        opaque server_name<0..255>;
+        opaque data[length - 1 - Header.server_name.length];
+    } Body;
+
+    struct {
+        Header header;
+        Body body;                  /* in clear, or encrypted */
+        opaque check[32 or 16];     /* SHA-256, or the tag of AES-256-GCM */
+    } Envelope;                     /* at most 65,536 bytes */
+
+The check covers the header, the length of the store key and the store key (the session ID on a
+server, empty on a client), and the body. The key of a sealed body is HKDF-SHA256 of the sealing
+key with the header's salt, so no two envelopes share one.
+
+To extend it: a new value of ``format``, and old envelopes are misses. A checksum notices damage;
+it does not stop a writer with intent, who can make one too.
+"""
+
+import hashlib
+import hmac
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from _cffi_backend import _CDataBase as CData
+
+from gnutls_resume.binding import crypto
+from gnutls_resume.binding._datum import BytesLike, Secret, check_bytes
+from gnutls_resume.binding._ffi import GNUTLS_VERSION_NUMBER, ffi, lib
+from gnutls_resume.errors import InvalidReason, InvalidSessionError
+
+MAX_SIZE = 65_536  # bytes; a TLS ticket holds at most 65,535 (RFC 8446 §4.6.1)
+MAX_LIFETIME = 604_800  # seconds; RFC 8446 §4.6.1
+
+MAGIC = b"GTLS"
+FORMAT = 1
+TLS = 1
+HEADER = struct.Struct(">4sBBBIBHQQ32s8s32sI")
+CHECKSUM_SIZE = 32
+NO_POLICY, NO_KEY_ID, NO_SALT = bytes(32), bytes(8), bytes(32)
+
+
+class Protection(IntEnum):
+    CHECKSUM = 1
+    SEALED = 2
+
+
+class Kind(IntEnum):
+    """What a stored session is, and so where it may be used."""
+
+    CLIENT_SESSION_ID = 1
+    CLIENT_TICKET = 2
+    SERVER_ENTRY = 3
+
+
+CLIENT_KINDS = (Kind.CLIENT_SESSION_ID, Kind.CLIENT_TICKET)
+
+
+class SealingKey(Secret):
+    """The key under which stored sessions are encrypted and authenticated (AES-256-GCM).
+
+    `raw` is 32 random bytes; ``generate()`` makes a new key. Sessions sealed under `previous`
+    can still be opened while keys are changed. Never use a ticket key here, and never keep it
+    beside the sessions. Raises TypeError or ValueError for what is no such key.
+    """
+
+    def __init__(self, raw: BytesLike, *, previous: "SealingKey | None" = None) -> None:
+        super().__init__("the sealing key", raw, 32)
+        self.previous = previous
+        self.key_id = bytes(ffi.buffer(crypto.hkdf(self.datum, b"", b"key id", 8), 8))
+
+    @classmethod
+    def generate(cls, *, previous: "SealingKey | None" = None) -> "SealingKey":
+        """A new random key (``gnutls_rnd``)."""
+        memory = ffi.new("unsigned char[]", 32)
+        lib.gnutls_rnd(lib.GNUTLS_RND_KEY, memory, 32)
+        try:
+            return cls(ffi.buffer(memory)[:], previous=previous)
+        finally:
+            lib.gnutls_memset(memory, 0, 32)
+
+    def derive(self, salt: bytes) -> CData:
+        return crypto.hkdf(self.datum, salt, b"gnutls_resume session", 32)
+
+    def with_id(self, key_id: bytes) -> "SealingKey | None":
+        for key in (self, self.previous):
+            if key is not None and key.key_id == key_id:
+                return key
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """With what sessions are sealed: a key, or None for a checksum; and the context they are
+    bound to, bytes or a callable that is asked at each sealing and opening.
+    """
+
+    key: SealingKey | None = None
+    context: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
+
+    def policy(self) -> bytes:
+        if self.context is None:
+            return NO_POLICY
+        context = self.context() if callable(self.context) else self.context
+        return hashlib.sha256(check_bytes("the context of a sealing", context)).digest()
+
+
+class Header(NamedTuple):
+    """The clear part of an envelope, in the order of its fields."""
+
+    magic: bytes
+    format: int
+    protection: int
+    kind: int
+    gnutls_version: int
+    transport: int
+    protocol_version: int
+    created: int
+    expires: int
+    policy: bytes
+    key_id: bytes
+    salt: bytes
+    length: int
+
+
+class Opened(NamedTuple):
+    """An intact session: its header, server name, and the data where GnuTLS may read it."""
+
+    header: Header
+    server_name: str
+    pointer: CData
+    size: int
+
+
+def seal(
+    data: CData,
+    *,
+    kind: Kind,
+    protocol_version: int,
+    created: int,
+    expires: int,
+    server_name: str,
+    store_key: bytes,
+    sealing: Sealing,
+) -> bytes:
+    """Put the session in a ``gnutls_datum_t`` into an envelope.
+
+    Raises InvalidSessionError if that would be larger than 65,536 bytes.
+    """
+    name = server_name.encode()[:255]
+    prefix = bytes((len(name),)) + name
+    length = len(prefix) + data.size
+    if HEADER.size + length + CHECKSUM_SIZE > MAX_SIZE:
+        raise InvalidSessionError(InvalidReason.TOO_LARGE)
+    key = sealing.key
+    header = HEADER.pack(
+        *Header(
+            magic=MAGIC,
+            format=FORMAT,
+            protection=Protection.SEALED if key else Protection.CHECKSUM,
+            kind=kind,
+            gnutls_version=GNUTLS_VERSION_NUMBER,
+            transport=TLS,
+            protocol_version=protocol_version,
+            created=created,
+            expires=min(expires, created + MAX_LIFETIME),
+            policy=sealing.policy(),
+            key_id=key.key_id if key else NO_KEY_ID,
+            salt=(salt := crypto.random_bytes(32)) if key else NO_SALT,
+            length=length,
+        )
+    )
+    if key is None:
+        body = prefix + bytes(ffi.buffer(data.data, data.size))
+        return header + body + checksum(header, store_key, body)
+    parts = [(ffi.from_buffer(prefix), len(prefix)), (data.data, data.size)]
+    return header + crypto.encrypt(key.derive(salt), authenticated(header, store_key), parts)
+
+
+@contextmanager
+def open(  # noqa: A001 - what is sealed is opened
+    envelope: BytesLike, *, kinds: tuple[Kind, ...], store_key: bytes, sealing: Sealing
+) -> Iterator[Opened]:
+    """The session in an envelope, for as long as the with-statement lasts; then it is wiped.
+
+    Raises TypeError for what is not bytes, ValueError for an empty or oversized value and
+    InvalidSessionError, with the reason, for any other doubt.
+    """
+    raw = checked_size(envelope)
+    header = read_header(raw)
+    if header.protection == Protection.SEALED:
+        body = decrypt(raw, header, store_key, sealing)
+    else:
+        body = verify(raw, header, store_key, sealing)
+    try:
+        accept(header, kinds, sealing)
+        name_size = body[0]
+        start = 1 + name_size
+        if start > header.length:
+            raise InvalidSessionError(InvalidReason.DAMAGED)
+        name = bytes(ffi.buffer(body + 1, name_size)).decode(errors="replace")
+        yield Opened(header, name, body + start, header.length - start)
+    finally:
+        if header.protection == Protection.SEALED:
+            lib.gr_wipe_free(body, header.length)
+
+
+def read_header(envelope: BytesLike) -> Header:
+    """The header of an envelope, unverified. Raises as `open` does."""
+    raw = checked_size(envelope)
+    if len(raw) < HEADER.size or raw[:4] != MAGIC:
+        raise InvalidSessionError(InvalidReason.DAMAGED)
+    if raw[4] != FORMAT:
+        raise InvalidSessionError(InvalidReason.OTHER_VERSION)
+    header = Header._make(HEADER.unpack_from(raw))
+    tail = {Protection.CHECKSUM: CHECKSUM_SIZE, Protection.SEALED: crypto.TAG_SIZE}
+    if len(raw) != HEADER.size + header.length + tail.get(header.protection, -1):  # type: ignore[call-overload]
+        raise InvalidSessionError(InvalidReason.DAMAGED)
+    return header
+
+
+def checked_size(envelope: BytesLike) -> bytes:
+    size = memoryview(check_bytes("session data", envelope)).nbytes
+    if not 0 < size <= MAX_SIZE:
+        raise ValueError(f"session data must be 1 to {MAX_SIZE} bytes, not {size}")
+    return bytes(envelope)
+
+
+def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
+    """Raise InvalidSessionError if an intact session may not be used here and now."""
+    if header.gnutls_version != GNUTLS_VERSION_NUMBER or header.transport != TLS:
+        raise InvalidSessionError(InvalidReason.OTHER_VERSION)
+    if header.kind not in kinds:
+        raise InvalidSessionError(InvalidReason.OTHER_KIND)
+    if header.policy != sealing.policy():
+        raise InvalidSessionError(InvalidReason.OTHER_POLICY)
+    if header.expires <= time.time():
+        raise InvalidSessionError(InvalidReason.EXPIRED)
+
+
+def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> CData:
+    """The body of an envelope with a checksum, as a pointer into it."""
+    if sealing.key is not None:
+        # Anyone can make a checksum: with a key, only what it sealed is believed.
+        raise InvalidSessionError(InvalidReason.OTHER_KEY)
+    end = HEADER.size + header.length
+    expected = checksum(raw[: HEADER.size], store_key, raw[HEADER.size : end])
+    if header.length == 0 or not hmac.compare_digest(expected, raw[end:]):
+        raise InvalidSessionError(InvalidReason.DAMAGED)
+    return ffi.from_buffer("unsigned char[]", raw) + HEADER.size
+
+
+def decrypt(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> CData:
+    """The body of a sealed envelope, in memory that the caller wipes and frees."""
+    key = sealing.key.with_id(header.key_id) if sealing.key else None
+    if key is None:
+        raise InvalidSessionError(InvalidReason.OTHER_KEY)
+    body = ffi.cast("unsigned char *", lib.gr_malloc(max(header.length, 1)))
+    if body == ffi.NULL:
+        raise MemoryError
+    aad = authenticated(raw[: HEADER.size], store_key)
+    sealed = memoryview(raw)[HEADER.size :]
+    try:
+        if header.length and crypto.decrypt(key.derive(header.salt), aad, sealed, body):
+            return body
+        raise InvalidSessionError(InvalidReason.DAMAGED)
+    except BaseException:
+        lib.gr_wipe_free(body, header.length)
+        raise
+
+
+def authenticated(header: bytes, store_key: bytes) -> bytes:
+    return header + struct.pack(">I", len(store_key)) + store_key
+
+
+def checksum(header: bytes, store_key: bytes, body: bytes) -> bytes:
+    return hashlib.sha256(authenticated(header, store_key) + body).digest()

@@ -1,0 +1,422 @@
+/* The two transports: a socket's descriptor, and memory. Rules:
+ *
+ * - push only appends to `out`: a flight leaves in one piece, when a pull would block and
+ *   before every return to Python (gr_flush). GnuTLS never sees a send fail, nor EAGAIN.
+ * - The descriptor and the deadline belong to one operation (gr_begin) and are forgotten after
+ *   it (gr_end): a number used again after close() would otherwise get our records.
+ * - After the handshake one thread may read while another writes, so each direction has its
+ *   own operation; the lock guards the buffers, and is never held while waiting.
+ * - Nothing here touches Python: cffi has released the GIL.
+ */
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#ifndef MSG_NOSIGNAL /* macOS; Python ignores SIGPIPE */
+#define MSG_NOSIGNAL 0
+#endif
+
+#define GR_READ 1
+#define GR_WRITE 2
+
+typedef struct {
+	unsigned char *data;
+	size_t start, end, capacity; /* the bytes from start to end are waiting */
+} gr_buffer;
+
+typedef struct {
+	int fd;
+	int64_t deadline; /* CLOCK_MONOTONIC nanoseconds; -1 never, 0 do not wait */
+	int error;	  /* errno of the failure, ETIMEDOUT at the deadline */
+	int blocked;	  /* the transport, not GnuTLS, said EAGAIN */
+} gr_operation;
+
+typedef struct {
+	int memory;
+	int eof;
+	int send_error;	   /* errno of a send that failed: nothing more can be written */
+	int hurry;	   /* the next flush must not wait for an acknowledgement */
+	pthread_mutex_t lock;
+	gr_buffer in;	   /* memory only */
+	gr_buffer out;
+	gr_operation reading, writing;
+	uint64_t received, sent; /* bytes */
+} gr_transport;
+
+/* -- buffers ------------------------------------------------------------------------------ */
+
+static size_t gr_length(const gr_buffer *buffer)
+{
+	return buffer->end - buffer->start;
+}
+
+static int gr_append(gr_buffer *buffer, const void *data, size_t size)
+{
+	if (buffer->start == buffer->end)
+		buffer->start = buffer->end = 0;
+	if (size > buffer->capacity - buffer->end) {
+		size_t waiting = gr_length(buffer);
+		size_t capacity = buffer->capacity ? buffer->capacity : 4096;
+		unsigned char *grown;
+
+		if (size > SIZE_MAX / 2 - waiting)
+			return -1;
+		while (capacity < waiting + size)
+			capacity *= 2;
+		grown = malloc(capacity);
+		if (grown == NULL)
+			return -1;
+		if (waiting > 0)
+			memcpy(grown, buffer->data + buffer->start, waiting);
+		free(buffer->data);
+		buffer->data = grown;
+		buffer->start = 0;
+		buffer->end = waiting;
+		buffer->capacity = capacity;
+	}
+	memcpy(buffer->data + buffer->end, data, size);
+	buffer->end += size;
+	return 0;
+}
+
+static size_t gr_consume(gr_buffer *buffer, void *data, size_t size)
+{
+	size_t n = gr_length(buffer);
+
+	if (n > size)
+		n = size;
+	if (n > 0)
+		memcpy(data, buffer->data + buffer->start, n);
+	buffer->start += n;
+	return n;
+}
+
+/* -- waiting ------------------------------------------------------------------------------ */
+
+static int64_t gr_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Returns 0 when the descriptor is ready, else errno: EAGAIN where the operation does not wait,
+ * ETIMEDOUT at its deadline, EINTR for a signal that Python must serve. */
+static int gr_wait(const gr_operation *operation, short events)
+{
+	struct pollfd ready = { operation->fd, events, 0 };
+	int milliseconds = -1;
+	int n;
+
+	if (operation->deadline == 0)
+		return EAGAIN;
+	if (operation->deadline > 0) {
+		int64_t left = operation->deadline - gr_now();
+
+		if (left <= 0)
+			return ETIMEDOUT;
+		milliseconds = left / 1000000 >= INT32_MAX ? INT32_MAX : (int)(left / 1000000 + 1);
+	}
+	n = poll(&ready, 1, milliseconds);
+	if (n < 0)
+		return errno;
+	return n == 0 ? ETIMEDOUT : 0;
+}
+
+/* -- sending ------------------------------------------------------------------------------ */
+
+/* In a handshake that the client ends, its first data follow its Finished at once: Nagle's
+ * algorithm would hold them until the server's delayed acknowledgement (some 40 ms). Returns
+ * whether the option was changed, and so has to be put back. */
+static int gr_nodelay(int fd, int on)
+{
+	int before = 1;
+	socklen_t size = sizeof(before);
+
+	if (on && (getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &before, &size) != 0 || before))
+		return 0;
+	return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
+}
+
+/* One attempt; returns 0 when nothing is left, else errno. */
+static int gr_send_some(gr_transport *transport, int fd)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&transport->lock);
+	while (error == 0 && gr_length(&transport->out) > 0) {
+		ssize_t n = send(fd, transport->out.data + transport->out.start,
+				 gr_length(&transport->out), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n >= 0) {
+			transport->out.start += (size_t)n;
+			transport->sent += (uint64_t)n;
+		} else if (errno == EWOULDBLOCK) {
+			error = EAGAIN;
+		} else if (errno != EINTR) {
+			error = transport->send_error = errno;
+			transport->out.start = transport->out.end;
+		}
+	}
+	pthread_mutex_unlock(&transport->lock);
+	return error;
+}
+
+static gr_operation *gr_side(gr_transport *transport, int direction)
+{
+	return direction & GR_WRITE ? &transport->writing : &transport->reading;
+}
+
+size_t gr_pending(gr_transport *transport)
+{
+	size_t n;
+
+	pthread_mutex_lock(&transport->lock);
+	n = gr_length(&transport->out);
+	pthread_mutex_unlock(&transport->lock);
+	return n;
+}
+
+/* Send what has been pushed, waiting until the operation's deadline if `wait`. Returns 0 when
+ * nothing is left, else errno. */
+int gr_flush(gr_transport *transport, int direction, int wait)
+{
+	gr_operation *operation = gr_side(transport, direction);
+	int error, hurry;
+
+	if (transport->memory)
+		return 0;
+	if (transport->send_error)
+		return transport->send_error;
+	hurry = transport->hurry && gr_pending(transport) > 0;
+	if (hurry) {
+		transport->hurry = 0;
+		hurry = gr_nodelay(operation->fd, 1);
+	}
+	do {
+		error = gr_send_some(transport, operation->fd);
+		if (error != EAGAIN || !wait)
+			break;
+		error = gr_wait(operation, POLLOUT);
+	} while (error == 0);
+	if (hurry)
+		gr_nodelay(operation->fd, 0);
+	return error;
+}
+
+/* The handshake is over and the client's Finished was its last message: see gr_nodelay. */
+void gr_hurry(gr_transport *transport)
+{
+	transport->hurry = 1;
+}
+
+static ssize_t gr_push(gnutls_transport_ptr_t pointer, const void *data, size_t size)
+{
+	gr_transport *transport = pointer;
+	int failed;
+
+	pthread_mutex_lock(&transport->lock);
+	failed = transport->send_error ? 0 : gr_append(&transport->out, data, size);
+	if (!failed && transport->memory)
+		transport->sent += size;
+	pthread_mutex_unlock(&transport->lock);
+	return failed ? -1 : (ssize_t)size;
+}
+
+/* -- receiving ---------------------------------------------------------------------------- */
+
+static ssize_t gr_pull_memory(gr_transport *transport, void *data, size_t size)
+{
+	ssize_t n;
+
+	pthread_mutex_lock(&transport->lock);
+	n = (ssize_t)gr_consume(&transport->in, data, size);
+	transport->received += (uint64_t)n;
+	if (n == 0 && !transport->eof) {
+		transport->reading.blocked = 1;
+		errno = EAGAIN;
+		n = -1;
+	}
+	pthread_mutex_unlock(&transport->lock);
+	return n;
+}
+
+static ssize_t gr_pull_socket(gr_transport *transport, void *data, size_t size)
+{
+	gr_operation *operation = &transport->reading;
+	ssize_t n;
+	int error;
+
+	for (;;) {
+		n = recv(operation->fd, data, size, MSG_DONTWAIT);
+		if (n >= 0) {
+			transport->received += (uint64_t)n;
+			return n;
+		}
+		error = errno;
+		if (error == EAGAIN || error == EWOULDBLOCK) {
+			short events = POLLIN;
+
+			/* A failed send is no reason to stop reading: the peer's alert may wait. */
+			if (!transport->send_error && gr_send_some(transport, operation->fd) == EAGAIN)
+				events |= POLLOUT;
+			error = gr_wait(operation, events);
+			if (error == 0)
+				continue;
+		}
+		if (error == EAGAIN || error == ETIMEDOUT)
+			operation->blocked = 1;
+		if (error != EAGAIN && error != EINTR)
+			operation->error = error;
+		errno = error == ETIMEDOUT ? EAGAIN : error;
+		return -1;
+	}
+}
+
+static ssize_t gr_pull(gnutls_transport_ptr_t pointer, void *data, size_t size)
+{
+	gr_transport *transport = pointer;
+
+	return transport->memory ? gr_pull_memory(transport, data, size)
+				 : gr_pull_socket(transport, data, size);
+}
+
+/* GnuTLS asks it before a read that must not take longer than `milliseconds`. */
+static int gr_pull_timeout(gnutls_transport_ptr_t pointer, unsigned int milliseconds)
+{
+	gr_transport *transport = pointer;
+	gr_operation patience = transport->reading;
+	int64_t until = gr_now() + (int64_t)milliseconds * 1000000;
+	struct pollfd ready = { patience.fd, POLLIN, 0 };
+	int error;
+
+	if (transport->memory)
+		return gr_length(&transport->in) > 0 || transport->eof;
+	if (!transport->send_error)
+		gr_send_some(transport, patience.fd);
+	if (patience.deadline == 0 || milliseconds == 0)
+		return poll(&ready, 1, 0) > 0;
+	if (patience.deadline < 0 || until < patience.deadline)
+		patience.deadline = until;
+	error = gr_wait(&patience, POLLIN);
+	if (error == 0 || error == ETIMEDOUT)
+		return error == 0;
+	errno = error;
+	return -1;
+}
+
+/* -- for Python --------------------------------------------------------------------------- */
+
+gr_transport *gr_transport_new(int memory)
+{
+	gr_transport *transport = calloc(1, sizeof(*transport));
+
+	if (transport == NULL)
+		return NULL;
+	transport->memory = memory;
+	transport->reading.fd = transport->writing.fd = -1;
+	pthread_mutex_init(&transport->lock, NULL);
+	return transport;
+}
+
+void gr_transport_free(gr_transport *transport)
+{
+	pthread_mutex_destroy(&transport->lock);
+	free(transport->in.data);
+	free(transport->out.data);
+	free(transport);
+}
+
+/* Own push and pull functions also keep kernel TLS off: with it, early data would leave in
+ * clear and tickets could not be read. */
+void gr_transport_attach(gr_transport *transport, gnutls_session_t session)
+{
+	gnutls_transport_set_ptr(session, transport);
+	gnutls_transport_set_push_function(session, gr_push);
+	gnutls_transport_set_pull_function(session, gr_pull);
+	gnutls_transport_set_pull_timeout_function(session, gr_pull_timeout);
+}
+
+/* Begin an operation in the given directions; timeout in seconds, negative for none. */
+void gr_begin(gr_transport *transport, int direction, int fd, double timeout)
+{
+	gr_operation operation = { fd, -1, 0, 0 };
+
+	if (timeout == 0)
+		operation.deadline = 0;
+	else if (timeout > 0 && timeout < 1e9)
+		operation.deadline = gr_now() + (int64_t)(timeout * 1e9);
+	if (direction & GR_READ)
+		transport->reading = operation;
+	if (direction & GR_WRITE)
+		transport->writing = operation;
+}
+
+void gr_end(gr_transport *transport, int direction)
+{
+	if (direction & GR_READ)
+		transport->reading.fd = -1;
+	if (direction & GR_WRITE)
+		transport->writing.fd = -1;
+}
+
+/* Why the pull of this operation said EAGAIN: 0 it did not (GnuTLS itself did), EAGAIN,
+ * ETIMEDOUT. Read once: the next pull starts afresh. */
+int gr_blocked(gr_transport *transport)
+{
+	int blocked = transport->reading.blocked;
+
+	transport->reading.blocked = 0;
+	if (!blocked)
+		return 0;
+	return transport->reading.error == ETIMEDOUT ? ETIMEDOUT : EAGAIN;
+}
+
+int gr_read_error(gr_transport *transport)
+{
+	return transport->reading.error;
+}
+
+int gr_feed(gr_transport *transport, const void *data, size_t size)
+{
+	int failed;
+
+	pthread_mutex_lock(&transport->lock);
+	failed = gr_append(&transport->in, data, size);
+	pthread_mutex_unlock(&transport->lock);
+	return failed;
+}
+
+size_t gr_drain(gr_transport *transport, void *data, size_t size)
+{
+	size_t n;
+
+	pthread_mutex_lock(&transport->lock);
+	n = gr_consume(&transport->out, data, size);
+	pthread_mutex_unlock(&transport->lock);
+	return n;
+}
+
+void gr_eof(gr_transport *transport)
+{
+	transport->eof = 1;
+}
+
+uint64_t gr_received(const gr_transport *transport)
+{
+	return transport->received;
+}
+
+uint64_t gr_sent(const gr_transport *transport)
+{
+	return transport->sent;
+}

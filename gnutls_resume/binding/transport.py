@@ -1,0 +1,105 @@
+"""What a session reads from and writes to: a socket's descriptor, or memory.
+
+Both move their bytes in C (``transport.c``); Python is not called for a record.
+"""
+
+import errno
+import os
+import weakref
+from typing import Protocol
+
+from gnutls_resume.binding._datum import BytesLike, check_bytes
+from gnutls_resume.binding._ffi import ffi, lib
+
+READ: int = lib.GR_READ
+WRITE: int = lib.GR_WRITE
+BOTH: int = READ | WRITE
+
+uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+class Socket(Protocol):
+    """What a transport asks of a socket, at every operation."""
+
+    def fileno(self) -> int: ...
+    def gettimeout(self) -> float | None: ...
+
+
+class Transport:
+    """The C side, and how many bytes went through it."""
+
+    def __init__(self, *, memory: bool) -> None:
+        c = lib.gr_transport_new(memory)
+        if c == ffi.NULL:
+            raise MemoryError
+        self.c = ffi.gc(c, lib.gr_transport_free)
+        self.attached = False
+
+    def begin(self, direction: int) -> None:
+        """Get ready for one operation."""
+
+    @property
+    def received(self) -> int:
+        """Bytes read from the peer since the transport was made."""
+        return lib.gr_received(self.c)
+
+    @property
+    def sent(self) -> int:
+        """Bytes written towards the peer since the transport was made."""
+        return lib.gr_sent(self.c)
+
+
+class MemoryTransport(Transport):
+    """Bytes in, bytes out: for event loops, tests and other carriers than sockets.
+
+    ``feed`` what came from the peer, send what ``drain`` returns; a session that lacks input
+    raises WantReadError. Serves one session.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(memory=True)
+
+    def feed(self, data: BytesLike) -> None:
+        """Hand over bytes from the peer."""
+        check_bytes("data", data)
+        view = ffi.from_buffer(data)
+        if lib.gr_feed(self.c, view, len(view)) != 0:
+            raise MemoryError
+
+    def drain(self, size: int | None = None) -> bytes:
+        """Take the bytes for the peer, at most `size` of them."""
+        waiting = lib.gr_pending(self.c)
+        size = waiting if size is None else min(size, waiting)
+        if size < 0:
+            raise ValueError(f"size must not be negative, not {size}")
+        buffer = uncleared("unsigned char[]", size)
+        return ffi.buffer(buffer, lib.gr_drain(self.c, buffer, size))[:]
+
+    @property
+    def pending(self) -> int:
+        """How many bytes wait for ``drain``."""
+        return lib.gr_pending(self.c)
+
+    def eof(self) -> None:
+        """Say that the peer has closed its side: nothing will be fed any more."""
+        lib.gr_eof(self.c)
+
+
+class SocketTransport(Transport):
+    """A socket that is connected and that its owner keeps alive.
+
+    Its descriptor and timeout are asked for at every operation and never kept: after a close
+    the number may belong to somebody else.
+    """
+
+    def __init__(self, sock: Socket) -> None:
+        super().__init__(memory=False)
+        self._socket = weakref.ref(sock)
+
+    def begin(self, direction: int) -> None:
+        sock = self._socket()
+        descriptor = -1 if sock is None else sock.fileno()
+        if sock is None or descriptor < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        timeout = sock.gettimeout()
+        lib.gr_begin(self.c, direction, descriptor, -1.0 if timeout is None else timeout)
