@@ -1,0 +1,103 @@
+"""An HTTP/1.0 server whose clients resume their TLS sessions.
+
+A client that takes tickets keeps its session itself, sealed under the server's ticket key; the
+key is changed every few hours, and then old tickets lead to a full handshake and a new ticket.
+For a TLS 1.2 client without tickets the server keeps the session in its database.
+"""
+
+import argparse
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from gnutls_resume.binding import Credentials, Session, TicketKey
+from gnutls_resume.errors import GnuTLSError
+
+
+class TicketKeys:
+    """The current ticket key, replaced when it is `hours` old."""
+
+    def __init__(self, hours: float) -> None:
+        self.period, self.lock = hours * 3600, threading.Lock()
+        self.key, self.born = TicketKey.generate(), time.monotonic()
+
+    def current(self) -> TicketKey:
+        with self.lock:
+            if time.monotonic() - self.born >= self.period:
+                self.key, self.born = TicketKey.generate(), time.monotonic()
+            return self.key
+
+
+class Database(dict[bytes, bytes]):
+    """Sessions by ID, 10,000 at most; the oldest makes room for the newest."""
+
+    def store(self, key: bytes, data: bytes) -> None:
+        while len(self) >= 10_000:
+            self.remove(next(iter(self)))
+        self[key] = data
+
+    def remove(self, key: bytes) -> None:
+        self.pop(key, None)
+
+
+def answer(session: Session) -> None:
+    """Read a request's head, and say how its connection came about."""
+    request = b""
+    while (
+        b"\r\n\r\n" not in request and len(request) < 65_536 and (data := session.record_recv())
+    ):
+        request += data
+    how = "Reused" if session.is_resumed() else "New"
+    body = f"{how}, {session.get_desc()}\n".encode()
+    head = f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+    session.record_send(head.encode() + body)
+    session.bye()
+    print(how, session.get_desc(), flush=True)
+
+
+def serve(sock: socket.socket, make_session: Callable[[], Session]) -> None:
+    with sock, make_session() as session:
+        sock.settimeout(10)
+        session.attach(sock)
+        try:
+            session.handshake()
+            answer(session)
+        except (GnuTLSError, OSError) as error:
+            session.db_remove_session()  # RFC 5246 §7.2.2; GnuTLS leaves it to us
+            print("failed:", error, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--certificate", required=True, help="PEM file, the chain, leaf first")
+    parser.add_argument("--key", required=True, help="PEM file, the private key")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5556, help="0 chooses one (default 5556)")
+    parser.add_argument("--priority", help="a GnuTLS priority string")
+    parser.add_argument(
+        "--no-tickets", action="store_true", help="sessions in the database only"
+    )
+    parser.add_argument("--rotate", type=float, default=6, metavar="HOURS", help="default 6")
+    options = parser.parse_args()
+
+    credentials = Credentials(certificate=options.certificate, key=options.key)
+    keys, database = TicketKeys(options.rotate), Database()
+
+    def make_session() -> Session:
+        session = Session("server", credentials, priority=options.priority)
+        if not options.no_tickets:
+            session.ticket_enable_server(keys.current())
+        remove = database.remove
+        session.db_set_functions(store=database.store, retrieve=database.get, remove=remove)
+        return session
+
+    with socket.create_server((options.host, options.port)) as listener:
+        print("listening on %s port %d" % listener.getsockname()[:2], flush=True)
+        while True:
+            sock, _ = listener.accept()
+            threading.Thread(target=serve, args=(sock, make_session), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
