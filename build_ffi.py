@@ -11,14 +11,13 @@ import sysconfig
 from pathlib import Path
 
 import cffi
-from setuptools import Command
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, PlatformError
 
 BINDING = Path("gnutls_resume/binding")
 CDEF = sorted(BINDING.glob("cdef/*.h"), key=lambda path: (path.name != "types.h", path.name))
-HELPERS = [BINDING / name for name in ("compat.h", "transport.c", "hook.c")]
+HELPERS = [BINDING / name for name in ("compat.h", "transport.c", "session.c")]
 OLDEST_GNUTLS = "3.7.2"
 
 NO_GNUTLS = (
@@ -45,7 +44,7 @@ def make_ffi() -> cffi.FFI:
     ffi = cffi.FFI()
     for path in CDEF:
         ffi.cdef(path.read_text())
-    source = "".join(f"#line 1 \"{path.as_posix()}\"\n{path.read_text()}" for path in HELPERS)
+    source = "".join(f'#line 1 "{path.as_posix()}"\n{path.read_text()}' for path in HELPERS)
     source += f'\nstatic const char *const GR_FINGERPRINT = "{fingerprint()}";\n'
     ffi.set_source("gnutls_resume._gnutls", source)
     return ffi
@@ -90,6 +89,3 @@ class BuildWheel(bdist_wheel):
         super().initialize_options()
         if not sysconfig.get_config_var("Py_GIL_DISABLED"):
             self.py_limited_api = "cp311"
-
-
-commands: dict[str, type[Command]] = {"build_ext": BuildExt, "bdist_wheel": BuildWheel}

@@ -71,9 +71,7 @@ def connect(
     """One connection, and its row of the table; returns the session for the next one."""
     with (
         socket.create_connection(address, timeout=10) as sock,
-        Session(
-            "client", credentials, priority=way.priority, flags=way.client_flags
-        ) as session,
+        Session("client", credentials, priority=way.priority, flags=way.client_flags) as session,
     ):
         session.attach(sock)
         session.server_name_set("localhost")
@@ -111,9 +109,7 @@ def main() -> None:
         client = Credentials(trust=chain)
     server.start()
     print(f"GnuTLS {GNUTLS_VERSION}, loopback, P-256 certificate\n")
-    print(
-        ROW.format("connection", "protocol", "session", "resumed by", "handshake ms", "bytes")
-    )
+    print(ROW.format("connection", "protocol", "session", "resumed by", "handshake ms", "bytes"))
     for way in WAYS:
         data = connect(server.listener.getsockname(), client, way, None)
         connect(server.listener.getsockname(), client, way, data)

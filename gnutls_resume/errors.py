@@ -28,14 +28,14 @@ class GnuTLSError(Exception):
     (``gnutls_error_is_fatal``).
     """
 
-    def __init__(
-        self, text: str, *, code: int = 0, name: str = "", fatal: bool = False
-    ) -> None:
-        super().__init__(text)
-        self.text = text
-        self.code = code
-        self.name = name
-        self.fatal = fatal
+    code = 0
+    name = ""
+    fatal = False
+
+    @property
+    def text(self) -> str:
+        """The sentence alone, without symbol and number."""
+        return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
         return f"{self.text} [{self.name}, {self.code}]" if self.name else self.text
@@ -95,11 +95,8 @@ class InvalidReason(Enum):
 class InvalidSessionError(GnuTLSError):
     """A stored session cannot be used; a full handshake can. ``reason`` says why."""
 
-    def __init__(
-        self, reason: InvalidReason, *, code: int = 0, name: str = "", fatal: bool = False
-    ) -> None:
-        text = f"the session cannot be resumed: {reason.value}"
-        super().__init__(text, code=code, name=name, fatal=fatal)
+    def __init__(self, reason: InvalidReason) -> None:
+        super().__init__(f"the session cannot be resumed: {reason.value}")
         self.reason = reason
 
 

@@ -6,7 +6,7 @@
 3. The function finds its owner: a ``Session`` (or ``AntiReplay``) behind a handle, which holds
    it weakly. The owner is alive: it is executing step 1.
 4. The owner is marked as being inside a callback, so that its methods refuse what must not
-   happen there (``session.rule``), and the caller's Python function runs.
+   happen there (``_rule.py``), and the caller's Python function runs.
 5. Its exception never goes through C. Where the handshake can go on without the answer (store,
    retrieve, remove, add), it is counted and logged, and the answer is the one that fails closed:
    nothing stored, nothing found, early data refused. Elsewhere it is kept in ``raised`` and
@@ -22,13 +22,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from _cffi_backend import _CDataBase as CData
-
 from gnutls_resume.binding._datum import bytes_of
-from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.binding._ffi import CData, ffi, lib
+from gnutls_resume.binding._rule import IN_CALLBACK, IN_HELLO
 from gnutls_resume.binding.constants import HandshakeType, HookTime
 
 if TYPE_CHECKING:
@@ -40,9 +38,6 @@ logger = logging.getLogger("gnutls_resume")
 ABORT = lib.GNUTLS_E_APPLICATION_ERROR_MIN  # ends the handshake; the exception says why
 REFUSED = lib.GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR
 LOG_INTERVAL = 60.0  # seconds between two warnings of one kind
-
-HELLO = "in the ClientHello hook"
-ELSEWHERE = "in a callback"
 
 
 class Raised(threading.local):
@@ -68,9 +63,7 @@ def keep(error: BaseException | None) -> None:
         raised.error = error
 
 
-def onerror(
-    _kind: type[BaseException], error: BaseException, _traceback: TracebackType
-) -> None:
+def onerror(_kind: object, error: Any, _traceback: object) -> None:  # noqa: ANN401
     keep(error)
 
 
@@ -83,27 +76,27 @@ def warn(kind: str, error: Exception) -> None:
 
 
 def session_of(c: CData) -> "Session":
-    own = ffi.cast("gr_session *", lib.gnutls_session_get_ptr(c))
+    own: CData = ffi.cast("gr_session *", lib.gnutls_session_get_ptr(c))
     session: Session = ffi.from_handle(own.handle)()
     return session
 
 
-def run(session: "Session", place: str, call: Callable[..., Any], *args: object) -> bool:
+def run(session: "Session", place: int, call: Callable[..., Any], *args: object) -> bool:
     """Call a hook that may end the handshake; False if it raised."""
-    before, session.inside = session.inside, (threading.get_ident(), place)
+    before = lib.gr_callback(session.own, place)
     try:
         call(*args)
     except BaseException as error:  # noqa: BLE001 - nothing may go through C
         keep(error)
         return False
     finally:
-        session.inside = before
+        lib.gr_callback(session.own, before)
     return True
 
 
 def ask(session: "Session", kind: str, call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
     """Call into the caller's database; None if it raised, which is counted and logged."""
-    before, session.inside = session.inside, (threading.get_ident(), ELSEWHERE)
+    before = lib.gr_callback(session.own, IN_CALLBACK)
     try:
         return call(*args)
     except Exception as error:  # noqa: BLE001 - any fault of a store is a miss
@@ -112,7 +105,7 @@ def ask(session: "Session", kind: str, call: Callable[..., Any], *args: object) 
     except BaseException as error:  # noqa: BLE001
         keep(error)
     finally:
-        session.inside = before
+        lib.gr_callback(session.own, before)
     return None
 
 
@@ -125,11 +118,11 @@ def gr_py_hook(c: CData, kind: int, when: int, incoming: int, message: CData) ->
     if kind == HandshakeType.NEW_SESSION_TICKET and when == HookTime.POST and incoming:
         # The ticket is in the library's hands already: a failure here costs the caller this
         # ticket, not the connection.
-        run(session, ELSEWHERE, session.hand_over_ticket)
-    hook = session.hooks.get((kind, when))
+        run(session, IN_CALLBACK, session.hand_over_ticket)
+    hook = (session.hooks or {}).get((kind, when))
     if hook is None:
         return 0
-    place = HELLO if kind == HandshakeType.CLIENT_HELLO and incoming else ELSEWHERE
+    place = IN_HELLO if kind == HandshakeType.CLIENT_HELLO and incoming else IN_CALLBACK
     done = run(session, place, hook, session, kind, when, bool(incoming), bytes_of(message))
     return 0 if done else ABORT
 
@@ -138,7 +131,7 @@ def gr_py_hook(c: CData, kind: int, when: int, incoming: int, message: CData) ->
 def gr_py_post_client_hello(c: CData) -> int:
     session = session_of(c)
     assert session.post_client_hello is not None
-    return 0 if run(session, HELLO, session.post_client_hello, session) else ABORT
+    return 0 if run(session, IN_HELLO, session.post_client_hello, session) else ABORT
 
 
 @ffi.def_extern(error=REFUSED, onerror=onerror)
@@ -147,7 +140,7 @@ def gr_py_verify(c: CData) -> int:
     accepted: list[object] = []
     assert session.verifier is not None
     verifier = session.verifier
-    run(session, ELSEWHERE, lambda: accepted.append(verifier(session)))
+    run(session, IN_CALLBACK, lambda: accepted.append(verifier(session)))
     return 0 if accepted and accepted[0] is True else REFUSED
 
 

@@ -1,6 +1,6 @@
 """Return code -> exception: a table, not a ladder."""
 
-from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.binding._ffi import c_string, lib
 from gnutls_resume.errors import (
     AlertError,
     FeatureMissingError,
@@ -27,22 +27,17 @@ SESSION_REASONS = {
 }
 
 
-def text_of(pointer: object) -> str:
-    """A C string as str; the empty string for NULL."""
-    if pointer == ffi.NULL:
-        return ""
-    text = ffi.string(pointer)  # type: ignore[arg-type]
-    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-
-
 def error_for(code: int) -> GnuTLSError:
     """The exception for a negative return code."""
-    name = text_of(lib.gnutls_strerror_name(code))
-    fatal = bool(lib.gnutls_error_is_fatal(code))
     if code in SESSION_REASONS:
-        return InvalidSessionError(SESSION_REASONS[code], code=code, name=name, fatal=fatal)
-    kind = CLASSES.get(code, GnuTLSError)
-    return kind(text_of(lib.gnutls_strerror(code)), code=code, name=name, fatal=fatal)
+        error: GnuTLSError = InvalidSessionError(SESSION_REASONS[code])
+    else:
+        kind = CLASSES.get(code, GnuTLSError)
+        error = kind(c_string(lib.gnutls_strerror(code)))
+    error.code = code
+    error.name = c_string(lib.gnutls_strerror_name(code))
+    error.fatal = bool(lib.gnutls_error_is_fatal(code))
+    return error
 
 
 def check(code: int) -> int:

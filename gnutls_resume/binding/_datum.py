@@ -1,19 +1,16 @@
 """Datum <-> bytes, and secrets in C memory that are wiped."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NoReturn, SupportsIndex
 
-from _cffi_backend import _CDataBase as CData
-
-from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.binding._arguments import BytesLike, check_bytes
+from gnutls_resume.binding._ffi import CData, ffi, lib
 from gnutls_resume.errors import MisuseError
 
 # Random bytes have far more distinct values than this; passwords and patterns have not.
 # 32 random bytes stay below 16 with a probability under 2**-50.
 FEWEST_DISTINCT = 16
 
-BytesLike = bytes | bytearray | memoryview
+DATUM = ffi.typeof("gnutls_datum_t *")
 
 
 def bytes_of(datum: CData) -> bytes:
@@ -27,24 +24,20 @@ def datum_of(data: BytesLike) -> tuple[CData, CData]:
     return ffi.new("gnutls_datum_t *", (view, len(view))), view
 
 
-@contextmanager
-def freed(*, wipe: bool = False) -> Iterator[CData]:
-    """An empty datum for the library to fill; afterwards freed, and wiped before if secret."""
-    datum = ffi.new("gnutls_datum_t *")
-    try:
-        yield datum
-    finally:
-        lib.gr_wipe_free(datum.data, datum.size if wipe else 0)
+class Freed:
+    """An empty datum for the library to fill, in a with-statement; afterwards it is freed, and
+    wiped before if it is secret.
+    """
 
+    def __init__(self, *, wipe: bool = False) -> None:
+        self._datum: CData = ffi.new(DATUM)
+        self._wipe = wipe
 
-def check_bytes(name: str, value: object, *, length: int | None = None) -> BytesLike:
-    """Return `value` if it is bytes-like and, where given, `length` bytes long."""
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
-    size = memoryview(value).nbytes
-    if length is not None and size != length:
-        raise ValueError(f"{name} must be {length} bytes, not {size}")
-    return value
+    def __enter__(self) -> CData:
+        return self._datum
+
+    def __exit__(self, *_: object) -> None:
+        lib.gr_wipe_free(self._datum.data, self._datum.size if self._wipe else 0)
 
 
 class Secret:
@@ -62,7 +55,7 @@ class Secret:
             )
         self._memory = wiped_memory(length)
         ffi.memmove(self._memory, view, length)
-        self._datum = ffi.new("gnutls_datum_t *", (self._memory, length))
+        self._datum: CData = ffi.new("gnutls_datum_t *", (self._memory, length))
 
     @property
     def datum(self) -> CData:
@@ -88,6 +81,9 @@ class Secret:
 
 def wiped_memory(size: int) -> CData:
     """`size` bytes of C memory that are wiped when Python lets go of them."""
-    memory = ffi.new("unsigned char[]", size)
-    # Bound as a default: at the interpreter's end the module's names may be gone.
-    return ffi.gc(memory, lambda pointer, wipe=lib.gnutls_memset: wipe(pointer, 0, size))
+    memset = lib.gnutls_memset  # at the interpreter's end the module's names may be gone
+
+    def wipe(memory: CData) -> None:
+        memset(memory, 0, size)
+
+    return ffi.gc(ffi.new("unsigned char[]", size), wipe)

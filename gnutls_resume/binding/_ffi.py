@@ -6,6 +6,7 @@ sources beside it, and knows what the loaded version lacks.
 
 import hashlib
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from gnutls_resume.errors import FeatureMissingError
 
@@ -17,7 +18,10 @@ except ImportError as error:
         f"'pip install .', with GnuTLS 3.7.2 or newer installed ({error})"
     ) from error
 
-__all__ = ["GNUTLS_VERSION", "ffi", "lib", "missing", "require", "require_version"]
+__all__ = ["GNUTLS_VERSION", "CData", "ffi", "lib", "missing", "require", "require_version"]
+
+CData: TypeAlias = Any
+"""A C value or pointer: its fields are C's, which no checker of Python knows."""
 
 OLDEST = "3.7.2"
 
@@ -26,20 +30,24 @@ OLDEST = "3.7.2"
 OPTIONAL = {"gnutls_ciphersuite_get": (lib.GR_HAS_CIPHERSUITE_GET, "3.7.4")}
 
 
+def c_string(pointer: CData) -> str:
+    """A C string as str; the empty string for NULL."""
+    text = ffi.string(pointer) if pointer else b""
+    return text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
 def at_least(version: str) -> bool:
     """Whether the loaded library is that version or newer (``gnutls_check_version``)."""
     return bool(lib.gnutls_check_version(version.encode()) != ffi.NULL)
 
 
 def loaded_version() -> str:
-    text = ffi.string(lib.gnutls_check_version(ffi.NULL))
-    assert isinstance(text, bytes)
-    return text.decode()
+    return c_string(lib.gnutls_check_version(ffi.NULL))
 
 
 def version_number(version: str) -> int:
     """``'3.8.9'`` -> ``0x030809``, as ``GNUTLS_VERSION_NUMBER`` counts."""
-    major, minor, patch = (int(part) for part in version.split("-")[0].split(".")[:3])
+    major, minor, patch = (int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:3])
     return major << 16 | minor << 8 | patch
 
 
@@ -51,11 +59,9 @@ def stale_build() -> bool:
     if not sources:
         return False
     digest = hashlib.sha256()
-    for path in [*sources, *(binding / n for n in ("compat.h", "transport.c", "hook.c"))]:
+    for path in [*sources, *(binding / n for n in ("compat.h", "transport.c", "session.c"))]:
         digest.update(path.read_bytes())
-    built = ffi.string(lib.GR_FINGERPRINT)
-    assert isinstance(built, bytes)
-    return digest.hexdigest() != built.decode()
+    return digest.hexdigest() != c_string(lib.GR_FINGERPRINT)
 
 
 GNUTLS_VERSION = loaded_version()
@@ -64,19 +70,14 @@ GNUTLS_VERSION = loaded_version()
 GNUTLS_VERSION_NUMBER = version_number(GNUTLS_VERSION)
 
 if not at_least(OLDEST):
-    raise ImportError(
-        f"gnutls_resume needs GnuTLS {OLDEST} or newer; {GNUTLS_VERSION} is loaded"
-    )
+    raise ImportError(f"gnutls_resume needs GnuTLS {OLDEST} or newer; {GNUTLS_VERSION} is loaded")
 if stale_build():
     raise ImportError(
-        "gnutls_resume._gnutls was built from older sources: build it again with "
-        "'pip install -e .'"
+        "gnutls_resume._gnutls was built from older sources: build it again with 'pip install -e .'"
     )
 
 missing = {
-    name: first
-    for name, (present, first) in OPTIONAL.items()
-    if not present or not at_least(first)
+    name: first for name, (present, first) in OPTIONAL.items() if not present or not at_least(first)
 }
 """C functions that the loaded library or the headers of the build lack -> first version."""
 

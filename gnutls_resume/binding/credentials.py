@@ -4,11 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from _cffi_backend import _CDataBase as CData
-
 from gnutls_resume.binding._check import check
-from gnutls_resume.binding._datum import datum_of, freed
-from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.binding._datum import Freed, datum_of
+from gnutls_resume.binding._ffi import CData, ffi, lib
 
 Pem = str | os.PathLike[str] | bytes
 """A file's path, or the PEM text itself as bytes."""
@@ -82,7 +80,7 @@ def pem(name: str, source: Pem) -> Iterator[CData]:
     except TypeError:
         kind = type(source).__name__
         raise TypeError(f"{name} must be a path or PEM bytes, not {kind}") from None
-    with freed(wipe=True) as datum:
+    with Freed(wipe=True) as datum:
         code = lib.gnutls_load_file(os.fsencode(path), datum)
         if code == lib.GNUTLS_E_FILE_ERROR:
             os.close(os.open(path, os.O_RDONLY))  # says which OSError it is

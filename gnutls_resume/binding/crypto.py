@@ -1,10 +1,8 @@
 """Randomness, HKDF and AES-256-GCM, from GnuTLS. Keys stay in C memory."""
 
-from _cffi_backend import _CDataBase as CData
-
 from gnutls_resume.binding._check import check
 from gnutls_resume.binding._datum import datum_of, wiped_memory
-from gnutls_resume.binding._ffi import ffi, lib
+from gnutls_resume.binding._ffi import CData, ffi, lib
 
 TAG_SIZE = 16  # bytes; RFC 5116 §5.2
 NONCE = bytes(12)  # RFC 5116 §5.2; one message a key, so the nonce may be constant
@@ -27,11 +25,7 @@ def hkdf(key: CData, salt: bytes, info: bytes, size: int) -> CData:
     output = wiped_memory(size)
     check(lib.gnutls_hkdf_extract(lib.GNUTLS_MAC_SHA256, key, salt_datum, extracted))
     extracted_datum = ffi.new("gnutls_datum_t *", (extracted, 32))
-    check(
-        lib.gnutls_hkdf_expand(
-            lib.GNUTLS_MAC_SHA256, extracted_datum, info_datum, output, size
-        )
-    )
+    check(lib.gnutls_hkdf_expand(lib.GNUTLS_MAC_SHA256, extracted_datum, info_datum, output, size))
     return output
 
 

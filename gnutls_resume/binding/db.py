@@ -1,7 +1,7 @@
 """What an entry of the server's session database tells about itself."""
 
 from gnutls_resume.binding import envelope
-from gnutls_resume.binding._datum import BytesLike
+from gnutls_resume.binding._arguments import BytesLike
 from gnutls_resume.binding._ffi import lib
 
 __all__ = [

@@ -44,20 +44,17 @@ it does not stop a writer with intent, who can make one too.
 """
 
 import hashlib
-import hmac
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from _cffi_backend import _CDataBase as CData
-
 from gnutls_resume.binding import crypto
-from gnutls_resume.binding._datum import BytesLike, Secret, check_bytes
-from gnutls_resume.binding._ffi import GNUTLS_VERSION_NUMBER, ffi, lib
+from gnutls_resume.binding._arguments import BytesLike, check_bytes
+from gnutls_resume.binding._datum import Secret
+from gnutls_resume.binding._ffi import CData, GNUTLS_VERSION_NUMBER, ffi, lib
 from gnutls_resume.errors import InvalidReason, InvalidSessionError
 
 MAX_SIZE = 65_536  # bytes; a TLS ticket holds at most 65,535 (RFC 8446 §4.6.1)
@@ -72,8 +69,16 @@ NO_POLICY, NO_KEY_ID, NO_SALT = bytes(32), bytes(8), bytes(32)
 
 
 class Protection(IntEnum):
+    """What notices damage."""
+
     CHECKSUM = 1
     SEALED = 2
+
+
+CHECK_SIZES: dict[int, int] = {
+    Protection.CHECKSUM: CHECKSUM_SIZE,
+    Protection.SEALED: crypto.TAG_SIZE,
+}
 
 
 class Kind(IntEnum):
@@ -154,13 +159,29 @@ class Header(NamedTuple):
     length: int
 
 
-class Opened(NamedTuple):
-    """An intact session: its header, server name, and the data where GnuTLS may read it."""
+class Opened:
+    """An intact session, where GnuTLS may read it: `pointer` and `size` (bytes) of its data,
+    its header and server name. To be wiped by whoever opened it.
+    """
 
-    header: Header
-    server_name: str
-    pointer: CData
-    size: int
+    __slots__ = ("_body", "_memory", "header", "pointer", "size")
+
+    def __init__(self, header: Header, memory: CData, start: int) -> None:
+        self.header = header
+        self._memory = memory
+        self._body = memory + start
+        prefix = 1 + self._body[0]
+        self.pointer = self._body + prefix
+        self.size = header.length - prefix
+
+    @property
+    def server_name(self) -> str:
+        return bytes(ffi.buffer(self._body + 1, self._body[0])).decode(errors="replace")
+
+    def wipe(self) -> None:
+        """Overwrite and free what was decrypted; a checksummed session is the caller's bytes."""
+        if self.header.protection == Protection.SEALED:
+            lib.gr_wipe_free(self._memory, self.header.length)
 
 
 def seal(
@@ -184,22 +205,21 @@ def seal(
     if HEADER.size + length + CHECKSUM_SIZE > MAX_SIZE:
         raise InvalidSessionError(InvalidReason.TOO_LARGE)
     key = sealing.key
+    salt = crypto.random_bytes(32) if key else NO_SALT
     header = HEADER.pack(
-        *Header(
-            magic=MAGIC,
-            format=FORMAT,
-            protection=Protection.SEALED if key else Protection.CHECKSUM,
-            kind=kind,
-            gnutls_version=GNUTLS_VERSION_NUMBER,
-            transport=TLS,
-            protocol_version=protocol_version,
-            created=created,
-            expires=min(expires, created + MAX_LIFETIME),
-            policy=sealing.policy(),
-            key_id=key.key_id if key else NO_KEY_ID,
-            salt=(salt := crypto.random_bytes(32)) if key else NO_SALT,
-            length=length,
-        )
+        MAGIC,
+        FORMAT,
+        Protection.SEALED if key else Protection.CHECKSUM,
+        kind,
+        GNUTLS_VERSION_NUMBER,
+        TLS,
+        protocol_version,
+        created,
+        min(expires, created + MAX_LIFETIME),
+        sealing.policy(),
+        key.key_id if key else NO_KEY_ID,
+        salt,
+        length,
     )
     if key is None:
         body = prefix + bytes(ffi.buffer(data.data, data.size))
@@ -208,53 +228,52 @@ def seal(
     return header + crypto.encrypt(key.derive(salt), authenticated(header, store_key), parts)
 
 
-@contextmanager
 def open(  # noqa: A001 - what is sealed is opened
     envelope: BytesLike, *, kinds: tuple[Kind, ...], store_key: bytes, sealing: Sealing
-) -> Iterator[Opened]:
-    """The session in an envelope, for as long as the with-statement lasts; then it is wiped.
+) -> Opened:
+    """The session in an envelope; the caller must ``wipe`` it.
 
     Raises TypeError for what is not bytes, ValueError for an empty or oversized value and
     InvalidSessionError, with the reason, for any other doubt.
     """
     raw = checked_size(envelope)
-    header = read_header(raw)
-    if header.protection == Protection.SEALED:
-        body = decrypt(raw, header, store_key, sealing)
-    else:
-        body = verify(raw, header, store_key, sealing)
+    header = parse(raw)
+    sealed = header.protection == Protection.SEALED
+    opened = (decrypt if sealed else verify)(raw, header, store_key, sealing)
     try:
         accept(header, kinds, sealing)
-        name_size = body[0]
-        start = 1 + name_size
-        if start > header.length:
+        if opened.size < 0:
             raise InvalidSessionError(InvalidReason.DAMAGED)
-        name = bytes(ffi.buffer(body + 1, name_size)).decode(errors="replace")
-        yield Opened(header, name, body + start, header.length - start)
-    finally:
-        if header.protection == Protection.SEALED:
-            lib.gr_wipe_free(body, header.length)
+    except BaseException:
+        opened.wipe()
+        raise
+    return opened
 
 
 def read_header(envelope: BytesLike) -> Header:
     """The header of an envelope, unverified. Raises as `open` does."""
-    raw = checked_size(envelope)
-    if len(raw) < HEADER.size or raw[:4] != MAGIC:
+    return parse(checked_size(envelope))
+
+
+def parse(raw: bytes) -> Header:
+    if len(raw) < HEADER.size:
         raise InvalidSessionError(InvalidReason.DAMAGED)
-    if raw[4] != FORMAT:
-        raise InvalidSessionError(InvalidReason.OTHER_VERSION)
     header = Header._make(HEADER.unpack_from(raw))
-    tail = {Protection.CHECKSUM: CHECKSUM_SIZE, Protection.SEALED: crypto.TAG_SIZE}
-    if len(raw) != HEADER.size + header.length + tail.get(header.protection, -1):  # type: ignore[call-overload]
+    if header.magic != MAGIC:
+        raise InvalidSessionError(InvalidReason.DAMAGED)
+    if header.format != FORMAT:
+        raise InvalidSessionError(InvalidReason.OTHER_VERSION)
+    tail = CHECK_SIZES.get(header.protection)
+    if tail is None or not 0 < header.length == len(raw) - HEADER.size - tail:
         raise InvalidSessionError(InvalidReason.DAMAGED)
     return header
 
 
 def checked_size(envelope: BytesLike) -> bytes:
-    size = memoryview(check_bytes("session data", envelope)).nbytes
-    if not 0 < size <= MAX_SIZE:
-        raise ValueError(f"session data must be 1 to {MAX_SIZE} bytes, not {size}")
-    return bytes(envelope)
+    raw = bytes(check_bytes("session data", envelope))
+    if not 0 < len(raw) <= MAX_SIZE:
+        raise ValueError(f"session data must be 1 to {MAX_SIZE} bytes, not {len(raw)}")
+    return raw
 
 
 def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
@@ -269,31 +288,27 @@ def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
         raise InvalidSessionError(InvalidReason.EXPIRED)
 
 
-def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> CData:
-    """The body of an envelope with a checksum, as a pointer into it."""
+def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
     if sealing.key is not None:
         # Anyone can make a checksum: with a key, only what it sealed is believed.
         raise InvalidSessionError(InvalidReason.OTHER_KEY)
     end = HEADER.size + header.length
-    expected = checksum(raw[: HEADER.size], store_key, raw[HEADER.size : end])
-    if header.length == 0 or not hmac.compare_digest(expected, raw[end:]):
+    if checksum(raw[: HEADER.size], store_key, raw[HEADER.size : end]) != raw[end:]:
         raise InvalidSessionError(InvalidReason.DAMAGED)
-    return ffi.from_buffer("unsigned char[]", raw) + HEADER.size
+    return Opened(header, ffi.from_buffer("unsigned char[]", raw), HEADER.size)
 
 
-def decrypt(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> CData:
-    """The body of a sealed envelope, in memory that the caller wipes and frees."""
+def decrypt(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
     key = sealing.key.with_id(header.key_id) if sealing.key else None
     if key is None:
         raise InvalidSessionError(InvalidReason.OTHER_KEY)
-    body = ffi.cast("unsigned char *", lib.gr_malloc(max(header.length, 1)))
+    body = ffi.cast("unsigned char *", lib.gr_malloc(header.length))
     if body == ffi.NULL:
         raise MemoryError
     aad = authenticated(raw[: HEADER.size], store_key)
-    sealed = memoryview(raw)[HEADER.size :]
     try:
-        if header.length and crypto.decrypt(key.derive(header.salt), aad, sealed, body):
-            return body
+        if crypto.decrypt(key.derive(header.salt), aad, raw[HEADER.size :], body):
+            return Opened(header, body, 0)
         raise InvalidSessionError(InvalidReason.DAMAGED)
     except BaseException:
         lib.gr_wipe_free(body, header.length)

@@ -13,19 +13,41 @@ is plain who owns what. Rules:
 
 import errno
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable
-from enum import Enum, IntEnum
-from functools import lru_cache, wraps
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
-
-from _cffi_backend import _CDataBase as CData
+from functools import lru_cache
+from typing import Self
 
 from gnutls_resume.binding import _callbacks, envelope, transport
-from gnutls_resume.binding._check import check, error_for, text_of
-from gnutls_resume.binding._datum import BytesLike, bytes_of, check_bytes, datum_of, freed
-from gnutls_resume.binding._ffi import ffi, lib, require, require_version
+from gnutls_resume.binding._arguments import (
+    MAX_NAME,
+    BytesLike,
+    check_bytes,
+    check_callable,
+    check_instance,
+    check_name,
+    check_number,
+)
+from gnutls_resume.binding._check import check, error_for
+from gnutls_resume.binding._datum import Freed, bytes_of
+from gnutls_resume.binding._ffi import CData, c_string, ffi, lib, require, require_version
+from gnutls_resume.binding._rule import (
+    ALONE,
+    CLIENT,
+    CLOSED,
+    DONE,
+    IN_HELLO,
+    LOOK,
+    NEW,
+    OPEN,
+    READ,
+    SERVER,
+    STARTED,
+    WRITE,
+    WORDS,
+    Role,
+    rule,
+)
 from gnutls_resume.binding.constants import (
     FLAG_VERSIONS,
     AlertLevel,
@@ -43,12 +65,11 @@ from gnutls_resume.binding.credentials import Credentials
 from gnutls_resume.binding.early_data import AntiReplay
 from gnutls_resume.binding.envelope import Kind, Sealing
 from gnutls_resume.binding.ticket import TicketKey
-from gnutls_resume.binding.transport import BOTH, READ, WRITE, MemoryTransport, SocketTransport
+from gnutls_resume.binding.transport import MemoryTransport, SocketTransport
 from gnutls_resume.binding.x509 import certificate_verification_status_print
 from gnutls_resume.errors import (
     AlertError,
     GnuTLSError,
-    InvalidReason,
     InvalidSessionError,
     MisuseError,
     VerificationError,
@@ -56,98 +77,30 @@ from gnutls_resume.errors import (
     WantWriteError,
 )
 
-Role = Literal["client", "server"]
 Store = Callable[[bytes, bytes], None]
 Retrieve = Callable[[bytes], bytes | None]
 Remove = Callable[[bytes], None]
 TicketFunction = Callable[[bytes, int], None]
 Hook = Callable[["Session", int, int, bool, bytes], None]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 # The dummy that GnuTLS hands out for "no ticket yet".
 NO_DATA = bytes(4)
 # After these, set_data has touched nothing; after any other error the session is poisoned.
 CLEAN_REFUSALS = (lib.GNUTLS_E_INVALID_REQUEST, lib.GNUTLS_E_DB_ERROR)
 PROTOCOLS = {int(protocol): protocol for protocol in Protocol}
-MAX_NAME = 255  # bytes; RFC 1035 §2.3.4
+CLIENT_KINDS = {int(kind): kind for kind in envelope.CLIENT_KINDS}
+WIRE_VERSIONS = {int(protocol): protocol.wire for protocol in Protocol}
 MAX_PROTOCOL_NAME = 255  # bytes; RFC 7301 §3.1
-LIMITS = {"seconds": (1, envelope.MAX_LIFETIME), "n": (1, 255)}
+
+MAX_READ = 1 << 30  # bytes a call; a record has at most 16,384
+
+NO_SEALING = Sealing()
+OWN = ffi.typeof("gr_session *")
+FULL = "the transport takes no more for now"
+TIMED_OUT = "the operation timed out"
 
 poisoned = 0
 """Sessions leaked because GnuTLS refused data from an intact envelope. Must stay 0."""
-
-
-class Turn(Enum):
-    """What a method does with the session, and so with whom it shares it."""
-
-    LOOK = "looks at"
-    READ = "reads from"
-    WRITE = "writes to"
-    ALONE = "changes"
-
-
-class State(IntEnum):
-    NEW = 0
-    STARTED = 1
-    DONE = 2
-    CLOSED = 3
-
-
-WORDS = {
-    State.NEW: "before the handshake",
-    State.STARTED: "before the handshake is complete",
-    State.DONE: "after the handshake",
-    State.CLOSED: "after close()",
-}
-BEFORE = frozenset({State.NEW})
-AFTER = frozenset({State.DONE})
-OPEN = frozenset({State.NEW, State.STARTED, State.DONE})
-
-
-def rule(
-    turn: Turn,
-    when: frozenset[State] = OPEN,
-    *,
-    role: Role | None = None,
-    in_hello: bool = False,
-) -> Callable[[Callable[Concatenate["Session", P], R]], Callable[Concatenate["Session", P], R]]:
-    """The conditions of a method, checked before GnuTLS is asked: misuse raises MisuseError.
-
-    Inside a callback only methods that look may be called, and in a ClientHello hook those
-    marked `in_hello` as well.
-    """
-
-    def decorate(
-        method: Callable[Concatenate["Session", P], R],
-    ) -> Callable[Concatenate["Session", P], R]:
-        name = method.__name__
-
-        @wraps(method)
-        def guarded(self: "Session", *args: P.args, **kwargs: P.kwargs) -> R:
-            inside = self.inside
-            if inside is not None and inside[0] == threading.get_ident():
-                hello = in_hello and inside[1] == _callbacks.HELLO
-                if turn is not Turn.LOOK and not hello:
-                    raise MisuseError(f"{name} cannot be called {inside[1]} of this session")
-                if role is not None and role != self.role:
-                    raise MisuseError(f"{name} is for a {role}, this is a {self.role}")
-                return method(self, *args, **kwargs)
-            locks = self._locks(turn, name)
-            try:
-                if role is not None and role != self.role:
-                    raise MisuseError(f"{name} is for a {role}, this is a {self.role}")
-                if self._state not in when:
-                    raise MisuseError(f"{name} cannot be called {WORDS[self._state]}")
-                return method(self, *args, **kwargs)
-            finally:
-                for lock in locks:
-                    lock.release()
-
-        return guarded
-
-    return decorate
 
 
 class Session:
@@ -166,6 +119,23 @@ class Session:
 
     # -- life ---------------------------------------------------------------------------------
 
+    # What most sessions never change stands here once; the callables are for _callbacks.py.
+    own: CData = None
+    hooks: dict[tuple[int, int], Hook] | None = None
+    post_client_hello: Callable[["Session"], None] | None = None
+    verifier: Callable[["Session"], bool] | None = None
+    database: tuple[Store, Retrieve, Remove] | None = None
+    ticket_function: TicketFunction | None = None
+    db_failures = 0
+    """How many calls of the session database failed, or returned what cannot be resumed."""
+    db_error: Exception | None = None
+    """The last of these failures."""
+    _transport: MemoryTransport | SocketTransport | None = None
+    _server_name = ""
+    _cache_expiration: int | None = None
+    _offered: envelope.Header | None = None
+    _owed: tuple[Callable[..., int], int] | None = None  # see _write
+
     def __init__(
         self,
         role: Role,
@@ -175,62 +145,33 @@ class Session:
         flags: InitFlag | int = InitFlag.NONE,
         sealing: Sealing | None = None,
     ) -> None:
-        self._state = State.CLOSED  # until there is something to close
-        if role not in ("client", "server"):
-            raise ValueError(f"role must be 'client' or 'server', not {role!r}")
+        bits = init_flags(role, int(flags))
+        check_instance("credentials", credentials, Credentials)
         self.role: Role = role
-        self.inside: tuple[int, str] | None = None
-        self.hooks: dict[tuple[int, int], Hook] = {}
-        self.post_client_hello: Callable[[Session], None] | None = None
-        self.verifier: Callable[[Session], bool] | None = None
-        self.db_failures = 0
-        """How many calls of the session database failed, or returned what cannot be resumed."""
-        self.db_error: Exception | None = None
-        """The last of these failures."""
-        self._reader, self._writer = threading.Lock(), threading.Lock()
-        self._sealing = Sealing() if sealing is None else sealing
-        self._transport: MemoryTransport | SocketTransport | None = None
-        self._server_name = ""
-        self._cache_expiration: int | None = None
-        self._offered: envelope.Header | None = None
-        self._ticket_function: TicketFunction | None = None
-        self._db: tuple[Store, Retrieve, Remove] | None = None
-        self._owed: int | None = None
-        self._kept: dict[str, object] = {}  # what C points to for as long as the session lives
-        cached = priority_for(priority)
-        pointer = ffi.new("gnutls_session_t *")
-        check(lib.gnutls_init(pointer, init_flags(role, flags)))
-        self._c = pointer[0]
-        self._own = ffi.new("gr_session *")
+        self._sealing = NO_SEALING if sealing is None else sealing
+        self._kept: list[object] = [credentials]  # what C points to until the session ends
         self._handle = ffi.new_handle(weakref.ref(self))
-        self._own.handle = self._handle
-        self._state = State.NEW
-        lib.gnutls_session_set_ptr(self._c, self._own)
-        check(lib.gnutls_priority_set(self._c, cached))
-        self._set_credentials(credentials)
-        if role == "client":
-            lib.gr_set_hook(self._c)
+        self.own = ffi.new(OWN)
+        self.own.handle = self._handle
+        check(lib.gr_init(self.own, bits, priority_for(priority), credentials.c))
+        self._c = self.own.c
 
+    @rule(ALONE, NEW)
     def attach(self, carrier: MemoryTransport | transport.Socket) -> None:
         """Use a connected socket, or a MemoryTransport, for this session
         (``gnutls_transport_set_ptr`` and its push and pull functions).
 
         The socket is held weakly: keep it. Its timeout bounds each operation as a whole.
         """
-        self._attach(carrier)
-
-    @rule(Turn.ALONE, BEFORE)
-    def _attach(self, carrier: MemoryTransport | transport.Socket) -> None:
-        if not isinstance(carrier, MemoryTransport):
-            if not hasattr(carrier, "fileno") or not hasattr(carrier, "gettimeout"):
-                kind = type(carrier).__name__
-                raise TypeError(f"attach takes a socket or a MemoryTransport, not {kind}")
-            carrier = SocketTransport(carrier)
-        if self._transport is not None or carrier.attached:
+        if not isinstance(carrier, MemoryTransport | transport.Socket):
+            kind = type(carrier).__name__
+            raise TypeError(f"attach takes a socket or a MemoryTransport, not {kind}")
+        used = carrier if isinstance(carrier, MemoryTransport) else SocketTransport(carrier)
+        if self._transport is not None or used.attached:
             raise MisuseError("a session has one transport, and a transport one session")
-        carrier.attached = True
-        self._transport = carrier
-        lib.gr_transport_attach(carrier.c, self._c)
+        used.attached = True
+        self._transport = used
+        lib.gr_transport_attach(used.c, self._c)
 
     @property
     def transport(self) -> MemoryTransport | SocketTransport | None:
@@ -240,30 +181,26 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
-        return self._state is State.CLOSED
+        return not self.own.state & OPEN
 
     def close(self) -> None:
         """Free the session (``gnutls_deinit``); doing it twice does no harm. The socket stays
         open, and no close_notify is sent: that is ``bye``.
         """
-        if self._state is not State.CLOSED:
+        if self.own.state & OPEN:
             self._close()
 
-    @rule(Turn.ALONE)
+    @rule(ALONE)
     def _close(self) -> None:
-        self._free()
-
-    def _free(self) -> None:
-        self._state = State.CLOSED
-        lib.gnutls_deinit(self._c)
+        lib.gr_deinit(self.own)
         # Only now: the library may look at these until the end.
         self._kept.clear()
-        self._db = self._ticket_function = self.post_client_hello = self.verifier = None
-        self.hooks.clear()
+        self.hooks = self.database = self.ticket_function = None
+        self.post_client_hello = self.verifier = None
 
     def __del__(self) -> None:
-        if self._state is not State.CLOSED:
-            self._free()
+        if self.own is not None and self.own.state & OPEN:
+            lib.gr_deinit(self.own)
 
     def __enter__(self) -> Self:
         return self
@@ -272,83 +209,57 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Session {self.role}, {self._state.name.lower()}>"
-
-    def _locks(self, turn: Turn, name: str) -> tuple[threading.Lock, ...]:
-        """Take what the turn needs, or raise MisuseError: nothing here ever waits."""
-        reader, writer = self._reader, self._writer
-        if turn is Turn.ALONE:
-            if reader.acquire(blocking=False):
-                if writer.acquire(blocking=False):
-                    return (reader, writer)
-                reader.release()
-        elif turn is Turn.READ:
-            if reader.acquire(blocking=False):
-                return (reader,)
-        elif writer.acquire(blocking=False):
-            return (writer,)
-        elif turn is Turn.LOOK and reader.acquire(blocking=False):
-            return (reader,)
-        raise MisuseError(f"{name} {turn.value} a session that another thread is using")
+        return f"<Session {self.role}, {WORDS[self.own.state]}>"
 
     # -- before the handshake -----------------------------------------------------------------
 
-    @rule(Turn.ALONE, BEFORE, in_hello=True)
+    @rule(ALONE, NEW, where=IN_HELLO)
     def credentials_set(self, credentials: Credentials) -> None:
         """Use other credentials, also from a ClientHello hook (``gnutls_credentials_set``)."""
-        self._set_credentials(credentials)
-
-    def _set_credentials(self, credentials: Credentials) -> None:
-        if not isinstance(credentials, Credentials):
-            kind = type(credentials).__name__
-            raise TypeError(f"credentials must be Credentials, not {kind}")
+        check_instance("credentials", credentials, Credentials)
         code = lib.gnutls_credentials_set(self._c, lib.GNUTLS_CRD_CERTIFICATE, credentials.c)
         check(code)
-        self._keep("credentials", credentials)
+        self._kept.append(credentials)
 
-    def _keep(self, name: str, owner: object) -> None:
-        # What it replaces may still be pointed to until the handshake is over.
-        self._kept[name] = (owner, self._kept.get(name))
-
-    @rule(Turn.ALONE, BEFORE, in_hello=True)
+    @rule(ALONE, NEW, where=IN_HELLO)
     def priority_set(self, priority: str | None) -> None:
-        """Set the priority string; ValueError for a wrong one (``gnutls_priority_set``).
+        """Set the priority string; ValueError for a wrong one (``gnutls_priority_init2``,
+        ``gnutls_priority_set``).
 
         ``%NO_TICKETS`` before ``ticket_enable_server`` is undone by it, after it wins.
         """
         check(lib.gnutls_priority_set(self._c, priority_for(priority)))
 
-    @rule(Turn.ALONE, BEFORE, role="client")
+    @rule(ALONE, NEW, CLIENT)
     def server_name_set(self, name: str) -> None:
         """The server's host name for SNI, at most 255 bytes (``gnutls_server_name_set``)."""
         raw = check_name(name)
         check(lib.gnutls_server_name_set(self._c, lib.GNUTLS_NAME_DNS, raw, len(raw)))
         self._server_name = name
 
-    @rule(Turn.ALONE, BEFORE, in_hello=True)
+    @rule(ALONE, NEW, where=IN_HELLO)
     def alpn_set_protocols(self, protocols: Iterable[bytes], flags: int = 0) -> None:
         """Protocol names in order of preference, 1 to 255 bytes each
         (``gnutls_alpn_set_protocols``). Negotiated anew in each handshake, resumed or not.
         """
         names = [bytes(check_bytes("an ALPN protocol", name)) for name in protocols]
         for name in names:
-            if not 1 <= len(name) <= MAX_PROTOCOL_NAME:
-                raise ValueError(f"an ALPN protocol must be 1 to 255 bytes, not {len(name)}")
+            check_number("the length of an ALPN protocol", len(name), 1, MAX_PROTOCOL_NAME)
         views = [ffi.from_buffer("unsigned char[]", name) for name in names]
         data = [(view, len(view)) for view in views]
         datums = ffi.new("gnutls_datum_t[]", data)
         check(lib.gnutls_alpn_set_protocols(self._c, datums, len(names), flags))
 
-    @rule(Turn.ALONE, BEFORE, in_hello=True)
+    @rule(ALONE, NEW, where=IN_HELLO)
     def set_verify_cert(self, hostname: str | None, flags: int = 0) -> None:
         """Verify the peer's chain in the handshake, and its name if given
         (``gnutls_session_set_verify_cert``). GnuTLS does not run it on a resumed session.
         """
         name = ffi.NULL if hostname is None else ffi.new("char[]", check_name(hostname))
         lib.gnutls_session_set_verify_cert(self._c, name, flags)
-        self._keep("verify_cert", name)
+        self._kept.append(name)
 
-    @rule(Turn.ALONE, BEFORE, in_hello=True)
+    @rule(ALONE, NEW, where=IN_HELLO)
     def set_verify_function(self, verify: Callable[["Session"], bool]) -> None:
         """Let ``verify(session)`` decide on the peer's certificate; only True accepts it
         (``gnutls_session_set_verify_function``). GnuTLS does not call it on a resumed session.
@@ -356,14 +267,14 @@ class Session:
         self.verifier = check_callable("verify", verify)
         lib.gnutls_session_set_verify_function(self._c, _callbacks.VERIFY)
 
-    @rule(Turn.ALONE, BEFORE, role="server", in_hello=True)
+    @rule(ALONE, NEW, SERVER, where=IN_HELLO)
     def certificate_server_set_request(self, request: CertificateRequest) -> None:
         """Whether the client is asked for a certificate
         (``gnutls_certificate_server_set_request``). GnuTLS does not ask on a resumed session.
         """
         lib.gnutls_certificate_server_set_request(self._c, CertificateRequest(request))
 
-    @rule(Turn.ALONE, BEFORE)
+    @rule(ALONE, NEW)
     def handshake_set_hook_function(
         self, kind: HandshakeType | int, when: HookTime | int, hook: Hook
     ) -> None:
@@ -372,10 +283,10 @@ class Session:
         handshake. Hooks of several kinds may stand side by side.
         """
         kind, when = HandshakeType(kind), HookTime(when)
-        self.hooks[kind, when] = check_callable("hook", hook)
+        self.hooks = {**(self.hooks or {}), (kind, when): check_callable("hook", hook)}
         self._call_python(kind, when)
 
-    @rule(Turn.ALONE, BEFORE, role="server")
+    @rule(ALONE, NEW, SERVER)
     def handshake_set_post_client_hello_function(
         self, function: Callable[["Session"], None]
     ) -> None:
@@ -384,18 +295,16 @@ class Session:
         (``gnutls_handshake_set_post_client_hello_function``). Its exception ends the handshake.
         """
         self.post_client_hello = check_callable("function", function)
-        lib.gnutls_handshake_set_post_client_hello_function(
-            self._c, _callbacks.POST_CLIENT_HELLO
-        )
+        lib.gnutls_handshake_set_post_client_hello_function(self._c, _callbacks.POST_CLIENT_HELLO)
 
     def _call_python(self, kind: HandshakeType, when: HookTime) -> None:
         mask = "before" if when is HookTime.PRE else "after"
-        setattr(self._own, mask, getattr(self._own, mask) | 1 << kind)
-        lib.gr_set_hook(self._c)
+        setattr(self.own, mask, getattr(self.own, mask) | 1 << kind)
+        lib.gr_set_hook(self.own)
 
     # -- handshake ----------------------------------------------------------------------------
 
-    @rule(Turn.ALONE, frozenset({State.NEW, State.STARTED}))
+    @rule(ALONE, NEW | STARTED)
     def handshake(self) -> None:
         """Perform the handshake, full or resumed, and send all of it (``gnutls_handshake``).
 
@@ -404,18 +313,14 @@ class Session:
         PrematureTerminationError, another GnuTLSError, OSError from the socket, and what a
         callback raised. When it fails the peer is told (``gnutls_alert_send_appropriate``).
         """
-        if self._owed is None:
-            self._state = State.STARTED
-            self._owed = self._exchange(BOTH, lib.gnutls_handshake)
-            if self.role == "client" and self._transport is not None:
-                self._finish_client(self._transport)
-        self._send_owed(BOTH, lost_is_error=False)
-        self._state = State.DONE
-
-    def _finish_client(self, carrier: MemoryTransport | SocketTransport) -> None:
-        ended_by_us = self._version() >= Protocol.TLS1_3 or self._resumed()
-        if ended_by_us and not isinstance(carrier, MemoryTransport):
-            lib.gr_hurry(carrier.c)
+        self.own.state = STARTED
+        self._write(ALONE, lib.gnutls_handshake)
+        self.own.state = DONE
+        carrier = self._transport
+        if self.role == "client" and carrier is not None and carrier.is_socket:
+            # The client's Finished was the last message in TLS 1.3 and in a resumption.
+            if self._version() >= Protocol.TLS1_3 or self._resumed():
+                lib.gr_hurry(carrier.c)
 
     def bye(self, how: Shutdown = Shutdown.WR) -> None:
         """Send a close_notify, and with ``Shutdown.RDWR`` wait for the peer's
@@ -426,30 +331,27 @@ class Session:
         else:
             self._bye_both()
 
-    @rule(Turn.WRITE, AFTER)
+    @rule(WRITE, DONE)
     def _bye_write(self) -> None:
-        self._exchange(WRITE, lib.gnutls_bye, Shutdown.WR)
-        self._send_owed(WRITE)
+        self._write(WRITE, lib.gnutls_bye, Shutdown.WR)
 
-    @rule(Turn.ALONE, AFTER)
+    @rule(ALONE, DONE)
     def _bye_both(self) -> None:
-        self._exchange(BOTH, lib.gnutls_bye, Shutdown.RDWR)
-        self._send_owed(BOTH)
+        self._write(ALONE, lib.gnutls_bye, Shutdown.RDWR)
 
-    @rule(Turn.WRITE, frozenset({State.STARTED, State.DONE}))
+    @rule(WRITE, STARTED | DONE)
     def alert_send(self, level: AlertLevel, description: int) -> None:
         """Send an alert (``gnutls_alert_send``; numbers of RFC 8446 §6)."""
-        self._exchange(WRITE, lib.gnutls_alert_send, AlertLevel(level), description)
-        self._send_owed(WRITE)
+        self._write(WRITE, lib.gnutls_alert_send, AlertLevel(level), description)
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def alert_get(self) -> int:
         """The last alert received (``gnutls_alert_get``)."""
         return lib.gnutls_alert_get(self._c)
 
     # -- what was negotiated ------------------------------------------------------------------
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def protocol_get_version(self) -> Protocol | None:
         """The protocol version, None before it is known (``gnutls_protocol_get_version``)."""
         return PROTOCOLS.get(self._version())
@@ -457,52 +359,52 @@ class Session:
     def _version(self) -> int:
         return lib.gnutls_protocol_get_version(self._c)
 
-    @rule(Turn.LOOK, AFTER)
+    @rule(LOOK, DONE)
     def get_desc(self) -> str:
         """Version, key exchange and ciphers in one line (``gnutls_session_get_desc``)."""
         text = lib.gnutls_session_get_desc(self._c)
         try:
-            return text_of(text)
+            return c_string(text)
         finally:
             lib.gr_free(text)
 
-    @rule(Turn.LOOK, AFTER)
+    @rule(LOOK, DONE)
     def ciphersuite_get(self) -> str:
         """The cipher suite's registered name (``gnutls_ciphersuite_get``). FeatureMissingError
         before GnuTLS 3.7.4.
         """
         require("gnutls_ciphersuite_get")
-        return text_of(lib.gnutls_ciphersuite_get(self._c))
+        return c_string(lib.gnutls_ciphersuite_get(self._c))
 
-    @rule(Turn.LOOK, AFTER)
+    @rule(LOOK, DONE)
     def group_get(self) -> int:
         """The key exchange's group, 0 without one, as in TLS 1.3 resumption by ``psk_ke`` alone
         (``gnutls_group_get``).
         """
         return lib.gnutls_group_get(self._c)
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def get_flags(self) -> SessionFlag:
         """Facts about the connection (``gnutls_session_get_flags``)."""
         return SessionFlag(lib.gnutls_session_get_flags(self._c))
 
-    @rule(Turn.LOOK, AFTER)
+    @rule(LOOK, DONE)
     def ext_master_secret_status(self) -> bool:
         """Whether a TLS 1.2 session has the extended master secret (RFC 7627; in TLS 1.3 True on
         a server, False on a client: ``gnutls_session_ext_master_secret_status``).
         """
         return bool(lib.gnutls_session_ext_master_secret_status(self._c))
 
-    @rule(Turn.LOOK, AFTER)
+    @rule(LOOK, DONE)
     def channel_binding(self, kind: ChannelBinding) -> bytes:
         """Channel binding data (``gnutls_session_channel_binding``). Raises GnuTLSError where
         the connection has none of that kind.
         """
-        with freed(wipe=True) as datum:
+        with Freed(wipe=True) as datum:
             check(lib.gnutls_session_channel_binding(self._c, ChannelBinding(kind), datum))
             return bytes_of(datum)
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def server_name_get(self) -> str | None:
         """On a server the name in this ClientHello, on a client the one that was set; None
         without one (``gnutls_server_name_get``).
@@ -517,7 +419,7 @@ class Session:
         code = lib.gnutls_server_name_get(self._c, name, size, kind, 0)
         return bytes(ffi.buffer(name, size[0])).decode(errors="replace") if code == 0 else ""
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def alpn_get_selected_protocol(self) -> bytes | None:
         """The protocol of this handshake, None without one
         (``gnutls_alpn_get_selected_protocol``).
@@ -526,7 +428,7 @@ class Session:
         code = lib.gnutls_alpn_get_selected_protocol(self._c, datum)
         return bytes_of(datum) if code == 0 else None
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def certificate_get_peers(self) -> list[bytes]:
         """The peer's chain in DER, leaf first; on a resumed session that of the first handshake
         (``gnutls_certificate_get_peers``).
@@ -535,7 +437,7 @@ class Session:
         chain = lib.gnutls_certificate_get_peers(self._c, count)
         return [bytes_of(chain[i]) for i in range(count[0])] if chain != ffi.NULL else []
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def certificate_get_ours(self) -> bytes | None:
         """The certificate shown in this handshake, in DER; None on a resumed server session
         (``gnutls_certificate_get_ours``).
@@ -543,7 +445,7 @@ class Session:
         datum = lib.gnutls_certificate_get_ours(self._c)
         return bytes_of(datum) if datum != ffi.NULL else None
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def certificate_verify_peers(self, hostname: str | None = None) -> CertificateStatus:
         """Verify the peer's chain now, and its name if given, also after a resumption; 0 is
         valid. Raises GnuTLSError if it showed none (``gnutls_certificate_verify_peers3``).
@@ -555,7 +457,7 @@ class Session:
 
     # -- resumption ---------------------------------------------------------------------------
 
-    @rule(Turn.READ, AFTER, role="client")
+    @rule(READ, DONE, CLIENT)
     def get_data(self) -> bytes | None:
         """The session in an envelope, for ``set_data`` of a later one; None if the server has
         given no ticket (``gnutls_session_get_data2``). Holds secrets.
@@ -564,33 +466,34 @@ class Session:
         read for up to 60 ms and half the handshake's duration. Raises InvalidSessionError if
         the connection has failed.
         """
-        with freed(wipe=True) as datum:
+        with Freed(wipe=True) as datum:
             self._exchange(READ, lib.gnutls_session_get_data2, datum)
             return self._seal_client(datum)
 
     def _seal_client(self, datum: CData) -> bytes | None:
         """None for GnuTLS's dummy and for a TLS 1.3 ticket that must not be kept."""
-        own, version = self._own, self._version()
         if datum.size == len(NO_DATA) and bytes_of(datum) == NO_DATA:
             return None
+        own, version = self.own, self._version()
+        kind = Kind.CLIENT_TICKET
         lifetime = self._lifetime()
         if version >= Protocol.TLS1_3 and own.tickets:
             if own.ticket_lifetime == 0:  # RFC 8446 §4.6.1: discard it at once
                 return None
-            kind, created, lifetime = Kind.CLIENT_TICKET, own.ticket_arrival, own.ticket_lifetime
+            created, lifetime = own.ticket_arrival, own.ticket_lifetime
         elif self._offered is not None and self._resumed():
             # GnuTLS returns the bytes that were offered: nor do they live longer.
-            kind, created = Kind(self._offered.kind), self._offered.created
+            kind, created = CLIENT_KINDS[self._offered.kind], self._offered.created
             lifetime = self._offered.expires - created
         elif own.tickets:
-            kind, created = Kind.CLIENT_TICKET, own.ticket_arrival
+            created = own.ticket_arrival
             lifetime = own.ticket_lifetime or lifetime  # RFC 5077 §3.3: 0 is unspecified
         else:
             kind, created = Kind.CLIENT_SESSION_ID, lib.gnutls_db_check_entry_time(datum)
         return envelope.seal(
             datum,
             kind=kind,
-            protocol_version=Protocol(version).wire,
+            protocol_version=WIRE_VERSIONS[version],
             created=created,
             expires=created + lifetime,
             server_name=self._server_name,
@@ -601,7 +504,7 @@ class Session:
     def _lifetime(self) -> int:
         return self._cache_expiration or lib.gnutls_db_get_default_cache_expiration()
 
-    @rule(Turn.ALONE, BEFORE, role="client")
+    @rule(ALONE, NEW, CLIENT)
     def set_data(self, data: BytesLike) -> None:
         """Offer a session that ``get_data`` or the ticket function handed out
         (``gnutls_session_set_data``). Once a session.
@@ -613,20 +516,24 @@ class Session:
         if self._offered is not None:
             raise MisuseError("set_data can be called once; make another Session")
         kinds = envelope.CLIENT_KINDS
-        with envelope.open(data, kinds=kinds, store_key=b"", sealing=self._sealing) as opened:
+        opened = envelope.open(data, kinds=kinds, store_key=b"", sealing=self._sealing)
+        try:
             code = lib.gnutls_session_set_data(self._c, opened.pointer, opened.size)
-            if code < 0 and code not in CLEAN_REFUSALS:
+        finally:
+            opened.wipe()
+        if code < 0:
+            if code not in CLEAN_REFUSALS:
                 self._leak()
-            check(code)
-            self._offered = opened.header
+            raise error_for(code)
+        self._offered = opened.header
 
     def _leak(self) -> None:
         """Never touch the C session again, not even to free it: that would crash."""
         global poisoned  # noqa: PLW0603 - one number a process, for a test to look at
         poisoned += 1
-        self._state = State.CLOSED
+        self.own.state = CLOSED
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def get_id(self) -> bytes:
         """The session ID, on a server the same after each resumption
         (``gnutls_session_get_id2``).
@@ -635,7 +542,7 @@ class Session:
         check(lib.gnutls_session_get_id2(self._c, datum))
         return bytes_of(datum)
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def is_resumed(self) -> bool:
         """Whether the handshake was a resumption (``gnutls_session_is_resumed``)."""
         return self._resumed()
@@ -643,7 +550,7 @@ class Session:
     def _resumed(self) -> bool:
         return bool(lib.gnutls_session_is_resumed(self._c))
 
-    @rule(Turn.LOOK, role="server")
+    @rule(LOOK, who=SERVER)
     def resumption_requested(self) -> bool:
         """Whether the client seems to have asked for it
         (``gnutls_session_resumption_requested``).
@@ -655,57 +562,55 @@ class Session:
 
     # -- tickets ------------------------------------------------------------------------------
 
-    @rule(Turn.ALONE, BEFORE, role="server", in_hello=True)
+    @rule(ALONE, NEW, SERVER, where=IN_HELLO)
     def ticket_enable_server(self, key: TicketKey) -> None:
         """Issue and accept tickets under `key` (``gnutls_session_ticket_enable_server``). The
         session keeps a copy until it is closed.
         """
-        if not isinstance(key, TicketKey):
-            raise TypeError(f"key must be a TicketKey, not {type(key).__name__}")
+        check_instance("key", key, TicketKey)
         check(lib.gnutls_session_ticket_enable_server(self._c, key.datum))
 
-    @rule(Turn.ALONE, BEFORE, role="client")
+    @rule(ALONE, NEW, CLIENT)
     def ticket_enable_client(self) -> None:
         """Ask for tickets, the default (``gnutls_session_ticket_enable_client``)."""
         check(lib.gnutls_session_ticket_enable_client(self._c))
 
-    @rule(Turn.WRITE, AFTER, role="server")
+    @rule(WRITE, DONE, SERVER)
     def ticket_send(self, n: int) -> None:
         """Send `n` more TLS 1.3 tickets, 1 to 255 (``gnutls_session_ticket_send``).
 
         GnuTLS sends none, and says nothing, without a ticket key or to a client that takes
         none. Raises GnuTLSError in TLS 1.2, else as ``record_send`` does.
         """
-        check_number("n", n)
-        self._exchange(WRITE, lib.gnutls_session_ticket_send, n, 0)
-        self._send_owed(WRITE)
+        check_number("n", n, 1, 255)
+        self._write(WRITE, lib.gnutls_session_ticket_send, n, 0)
 
-    @rule(Turn.ALONE, BEFORE, role="client")
+    @rule(ALONE, NEW, CLIENT)
     def set_ticket_function(self, function: TicketFunction) -> None:
         """Call ``function(data, lifetime)`` for each TLS 1.3 ticket as it arrives: an envelope
         for ``set_data``, and the server's seconds, at most 604,800 (the NEW_SESSION_TICKET hook
         and ``gnutls_session_get_data2``). Its exception comes out of the call that read the
         ticket; the connection goes on.
         """
-        self._ticket_function = check_callable("function", function)
+        self.ticket_function = check_callable("function", function)
         self._call_python(HandshakeType.NEW_SESSION_TICKET, HookTime.POST)
 
     def hand_over_ticket(self) -> None:
         """For _callbacks: the ticket that has just been read. In TLS 1.2 it is part of the
         handshake, and of ``get_data`` after it.
         """
-        function = self._ticket_function
+        function = self.ticket_function
         if function is None or self._version() < Protocol.TLS1_3:
             return
-        with freed(wipe=True) as datum:
+        with Freed(wipe=True) as datum:
             check(lib.gnutls_session_get_data2(self._c, datum))
             data = self._seal_client(datum)
         if data is not None:
-            function(data, min(self._own.ticket_lifetime, envelope.MAX_LIFETIME))
+            function(data, min(self.own.ticket_lifetime, envelope.MAX_LIFETIME))
 
     # -- the server's session database --------------------------------------------------------
 
-    @rule(Turn.ALONE, BEFORE, role="server")
+    @rule(ALONE, NEW, SERVER)
     def db_set_functions(self, *, store: Store, retrieve: Retrieve, remove: Remove) -> None:
         """Keep sessions of TLS 1.2 clients that take no ticket in a database
         (``gnutls_db_set_store_function``, ``gnutls_db_set_retrieve_function``,
@@ -718,15 +623,11 @@ class Session:
         """
         check_callable("store", store)
         check_callable("retrieve", retrieve)
-        self._db = (store, retrieve, check_callable("remove", remove))
+        self.database = (store, retrieve, check_callable("remove", remove))
         lib.gnutls_db_set_ptr(self._c, self._handle)
         lib.gnutls_db_set_store_function(self._c, _callbacks.DB_STORE)
         lib.gnutls_db_set_retrieve_function(self._c, _callbacks.DB_RETRIEVE)
         lib.gnutls_db_set_remove_function(self._c, _callbacks.DB_REMOVE)
-
-    def _database(self) -> tuple[Store, Retrieve, Remove]:
-        assert self._db is not None
-        return self._db
 
     def store_entry(self, key: bytes, datum: CData) -> None:
         """For _callbacks: seal what GnuTLS wants stored."""
@@ -734,48 +635,54 @@ class Session:
         data = envelope.seal(
             entry,
             kind=Kind.SERVER_ENTRY,
-            protocol_version=Protocol(self._version()).wire,
+            protocol_version=WIRE_VERSIONS[self._version()],
             created=lib.gnutls_db_check_entry_time(entry),
             expires=lib.gnutls_db_check_entry_expire_time(entry),
             server_name=self._client_hello_name(),
             store_key=key,
             sealing=self._sealing,
         )
-        self._database()[0](key, data)
+        assert self.database is not None
+        self.database[0](key, data)
 
     def retrieve_entry(self, key: bytes) -> CData | None:
         """For _callbacks: an intact entry, in memory that GnuTLS frees."""
-        data = self._database()[1](key)
+        assert self.database is not None
+        data = self.database[1](key)
         if data is None:
             return None
         kinds = (Kind.SERVER_ENTRY,)
-        with envelope.open(data, kinds=kinds, store_key=key, sealing=self._sealing) as opened:
+        opened = envelope.open(data, kinds=kinds, store_key=key, sealing=self._sealing)
+        try:
             memory = lib.gr_malloc(opened.size)
             if memory == ffi.NULL:
-                return None
+                raise MemoryError
             ffi.memmove(memory, opened.pointer, opened.size)
-            return ffi.new("gnutls_datum_t *", (memory, opened.size))[0]
+        finally:
+            opened.wipe()
+        return ffi.new("gnutls_datum_t *", (memory, opened.size))[0]
 
     def remove_entry(self, key: bytes) -> None:
         """For _callbacks."""
-        self._database()[2](key)
+        assert self.database is not None
+        self.database[2](key)
 
     def note_db_failure(self, error: Exception) -> None:
         """For _callbacks."""
         self.db_failures += 1
         self.db_error = error
 
-    @rule(Turn.ALONE, BEFORE, in_hello=True)
+    @rule(ALONE, NEW, where=IN_HELLO)
     def db_set_cache_expiration(self, seconds: int) -> None:
         """How long sessions and tickets made here may be resumed, 1 to 604,800 seconds
         (``gnutls_db_set_cache_expiration``). Servers that share a ticket key must agree on it:
         GnuTLS derives from both.
         """
-        check_number("seconds", seconds)
+        check_number("seconds", seconds, 1, envelope.MAX_LIFETIME)
         lib.gnutls_db_set_cache_expiration(self._c, seconds)
         self._cache_expiration = seconds
 
-    @rule(Turn.LOOK, role="server")
+    @rule(LOOK, who=SERVER)
     def db_check_entry(self, data: BytesLike, key: bytes | None = None) -> bool:
         """Whether this server would resume the entry; damage is noticed if its `key`, the
         session ID, is given. (``gnutls_db_check_entry`` itself has become a function that does
@@ -786,13 +693,13 @@ class Session:
             if key is None:
                 envelope.accept(envelope.read_header(data), kinds, self._sealing)
             else:
-                with envelope.open(data, kinds=kinds, store_key=key, sealing=self._sealing):
-                    pass
+                opened = envelope.open(data, kinds=kinds, store_key=key, sealing=self._sealing)
+                opened.wipe()
         except InvalidSessionError:
             return False
         return True
 
-    @rule(Turn.ALONE, frozenset({State.STARTED, State.DONE}), role="server")
+    @rule(ALONE, STARTED | DONE, SERVER)
     def db_remove_session(self) -> None:
         """Remove this session's entry from the database, for example after a fatal alert
         (``gnutls_db_remove_session``): GnuTLS never does it by itself.
@@ -802,7 +709,7 @@ class Session:
 
     # -- records ------------------------------------------------------------------------------
 
-    @rule(Turn.WRITE, AFTER)
+    @rule(WRITE, DONE)
     def record_send(self, data: BytesLike) -> int:
         """Send data; returns how many bytes were taken, at most one record's
         (``gnutls_record_send``).
@@ -812,13 +719,11 @@ class Session:
         """
         check_bytes("data", data)
         view = ffi.from_buffer(data)
-        if self._owed is not None and len(view) < self._owed:
-            raise MisuseError("after WantWriteError, record_send must be repeated as it was")
-        if self._owed is None and len(view) > 0:
-            self._owed = self._exchange(WRITE, lib.gnutls_record_send, view, len(view))
-        return self._send_owed(WRITE)
+        if len(view) == 0:
+            return 0
+        return self._write(WRITE, lib.gnutls_record_send, view, len(view))
 
-    @rule(Turn.READ, AFTER)
+    @rule(READ, DONE)
     def record_recv(self, size: int = 16384) -> bytes:
         """Receive up to `size` bytes, of one record; the empty bytes when the peer has sent its
         close_notify (``gnutls_record_recv``).
@@ -827,13 +732,12 @@ class Session:
         timeout, PrematureTerminationError for an end without close_notify, AlertError, OSError
         from the socket, another GnuTLSError.
         """
-        if size < 1:
-            raise ValueError(f"size must be at least 1 byte, not {size}")
+        check_number("size", size, 1, MAX_READ)
         buffer = transport.uncleared("unsigned char[]", size)
         received = self._exchange(READ, lib.gnutls_record_recv, buffer, size)
-        return ffi.buffer(buffer, received)[:]
+        return bytes(ffi.buffer(buffer, received))
 
-    @rule(Turn.READ, AFTER)
+    @rule(READ, DONE)
     def record_recv_into(self, buffer: bytearray | memoryview) -> int:
         """As ``record_recv``, into a writable buffer; returns the number of bytes
         (``gnutls_record_recv``).
@@ -843,19 +747,19 @@ class Session:
             raise ValueError("buffer must have room for at least 1 byte")
         return self._exchange(READ, lib.gnutls_record_recv, view, len(view))
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def record_check_pending(self) -> int:
         """Bytes that ``record_recv`` returns without reading (``gnutls_record_check_pending``)."""
         return lib.gnutls_record_check_pending(self._c)
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def record_get_max_size(self) -> int:
         """The most bytes of one record (``gnutls_record_get_max_size``)."""
         return lib.gnutls_record_get_max_size(self._c)
 
     # -- early data ---------------------------------------------------------------------------
 
-    @rule(Turn.ALONE, BEFORE, role="client")
+    @rule(ALONE, NEW, CLIENT)
     def record_send_early_data(self, data: BytesLike) -> None:
         """Send data with the first flight, after ``set_data``
         (``gnutls_record_send_early_data``). They can be replayed by an attacker (RFC 8446 §8).
@@ -868,20 +772,19 @@ class Session:
             raise error_for(lib.GNUTLS_E_RECORD_LIMIT_REACHED)
         check(lib.gnutls_record_send_early_data(self._c, view, len(view)))
 
-    @rule(Turn.LOOK, role="server")
+    @rule(LOOK, who=SERVER)
     def record_recv_early_data(self, size: int = 16384) -> bytes:
         """The client's early data, up to `size` bytes a call; the empty bytes when there are no
         more (``gnutls_record_recv_early_data``).
         """
-        if size < 1:
-            raise ValueError(f"size must be at least 1 byte, not {size}")
+        check_number("size", size, 1, MAX_READ)
         buffer = ffi.new("unsigned char[]", size)
         code = lib.gnutls_record_recv_early_data(self._c, buffer, size)
         if code == lib.GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE:
             return b""
-        return ffi.buffer(buffer, check(code))[:]
+        return bytes(ffi.buffer(buffer, check(code)))
 
-    @rule(Turn.LOOK)
+    @rule(LOOK)
     def record_get_max_early_data_size(self) -> int:
         """How many bytes of early data may be sent, or are taken; on a client 0 before
         ``set_data`` (``gnutls_record_get_max_early_data_size``).
@@ -894,25 +797,36 @@ class Session:
             return 0
         return lib.gnutls_record_get_max_early_data_size(self._c)
 
-    @rule(Turn.ALONE, BEFORE, role="server")
+    @rule(LOOK)
+    def early_cipher_get(self) -> int:
+        """The cipher of the early data, known only inside a handshake callback, else 0
+        (``gnutls_early_cipher_get``, ``gnutls_cipher_algorithm_t``).
+        """
+        return lib.gnutls_early_cipher_get(self._c)
+
+    @rule(LOOK)
+    def early_prf_hash_get(self) -> int:
+        """The hash of the early data's keys, known only inside a handshake callback, else 0
+        (``gnutls_early_prf_hash_get``, ``gnutls_digest_algorithm_t``).
+        """
+        return lib.gnutls_early_prf_hash_get(self._c)
+
+    @rule(ALONE, NEW, SERVER)
     def record_set_max_early_data_size(self, size: int) -> None:
         """How many bytes of early data are taken, 1 to 4,294,967,295
         (``gnutls_record_set_max_early_data_size``).
         """
-        if not 1 <= size < 1 << 32:
-            raise ValueError(f"size must be 1 to {(1 << 32) - 1} bytes, not {size}")
+        check_number("size", size, 1, (1 << 32) - 1)
         check(lib.gnutls_record_set_max_early_data_size(self._c, size))
 
-    @rule(Turn.ALONE, BEFORE, role="server")
+    @rule(ALONE, NEW, SERVER)
     def anti_replay_enable(self, anti_replay: AntiReplay) -> None:
         """Accept early data, if `anti_replay` has not seen them
         (``gnutls_anti_replay_enable``). The session also needs ``InitFlag.ENABLE_EARLY_DATA``.
         """
-        if not isinstance(anti_replay, AntiReplay):
-            kind = type(anti_replay).__name__
-            raise TypeError(f"anti_replay must be an AntiReplay, not {kind}")
+        check_instance("anti_replay", anti_replay, AntiReplay)
         lib.gnutls_anti_replay_enable(self._c, anti_replay.c)
-        self._keep("anti_replay", anti_replay)
+        self._kept.append(anti_replay)
 
     # -- how an operation runs ----------------------------------------------------------------
 
@@ -922,49 +836,64 @@ class Session:
         if carrier is None:
             raise MisuseError("attach a transport first")
         carrier.begin(direction)
+        code = call(self._c, *args)
+        if code < 0 or _callbacks.raised.error is not None:
+            code = self._settle(carrier, direction, code, call, *args)
+        return code
+
+    def _settle(
+        self,
+        carrier: MemoryTransport | SocketTransport,
+        direction: int,
+        code: int,
+        call: Callable[..., int],
+        *args: object,
+    ) -> int:
+        """Repeat the call where it was only interrupted, and raise where it has failed."""
         try:
             while True:
-                code = call(self._c, *args)
                 _callbacks.raise_pending()
                 if code == lib.GNUTLS_E_AGAIN:
                     self._raise_blocked(carrier)
-                elif code == lib.GNUTLS_E_WARNING_ALERT_RECEIVED:
-                    if direction != BOTH:
-                        raise error_for(code)
-                elif code != lib.GNUTLS_E_INTERRUPTED:
-                    break
-            if code < 0:
-                raise self._error(carrier, code)
-            return code
-        except BaseException as error:
-            if direction == BOTH and not isinstance(error, WantReadError | WantWriteError):
-                self._alert(error)
+                elif code == lib.GNUTLS_E_WARNING_ALERT_RECEIVED and direction == ALONE:
+                    pass  # not fatal, says RFC 5246 §7.2.2: the handshake goes on
+                elif code < 0 and code != lib.GNUTLS_E_INTERRUPTED:
+                    raise self._error(carrier, code, direction)
+                elif code >= 0:
+                    return code
+                code = call(self._c, *args)
+        except (WantReadError, WantWriteError):
             raise
-        finally:
-            # On every path, or alerts are lost. Never waits: a peer that does not read must not
-            # hold up an error.
+        except BaseException as error:
+            if call is lib.gnutls_handshake:
+                self._alert(error)
+            # Or the alert is lost. Never waits: a peer that does not read must not hold up an
+            # error.
             lib.gr_flush(carrier.c, direction, 0)
+            raise
 
     def _raise_blocked(self, carrier: MemoryTransport | SocketTransport) -> None:
-        """GNUTLS_E_AGAIN: raise if the transport said so; a ticket or key update that was read
+        """GNUTLS_E_AGAIN: raise if the transport said so. A ticket or key update that was read
         instead of data comes out the same way, and then the call is repeated.
         """
         blocked = lib.gr_blocked(carrier.c)
         if blocked == errno.ETIMEDOUT:
-            raise TimeoutError("the operation timed out")
-        if blocked and not isinstance(carrier, MemoryTransport) and lib.gr_pending(carrier.c):
-            raise WantWriteError("the transport takes no more for now")
+            raise TimeoutError(TIMED_OUT)
         if blocked:
+            if carrier.is_socket and lib.gr_pending(carrier.c):
+                raise WantWriteError(FULL)
             raise WantReadError("the transport has nothing to read for now")
 
-    def _error(self, carrier: MemoryTransport | SocketTransport, code: int) -> Exception:
+    def _error(
+        self, carrier: MemoryTransport | SocketTransport, code: int, direction: int
+    ) -> Exception:
         number = lib.gr_read_error(carrier.c)
-        if number:
+        if number and direction & READ:
             return OSError(number, os.strerror(number))
         error = error_for(code)
         if isinstance(error, AlertError):
             error.alert = lib.gnutls_alert_get(self._c)
-            error.alert_name = text_of(lib.gnutls_alert_get_name(error.alert))
+            error.alert_name = c_string(lib.gnutls_alert_get_name(error.alert))
         if isinstance(error, VerificationError) and self.verifier is None:
             error.status = lib.gnutls_session_get_verify_cert_status(self._c)
             error.reasons = certificate_verification_status_print(error.status)
@@ -980,28 +909,38 @@ class Session:
             code = lib.GNUTLS_E_INTERNAL_ERROR
         lib.gnutls_alert_send_appropriate(self._c, code)
 
-    def _send_owed(self, direction: int, *, lost_is_error: bool = True) -> int:
-        """Send what GnuTLS has written, and return what the call that wrote it returned.
+    def _write(self, direction: int, call: Callable[..., int], *args: object) -> int:
+        """Run a C call that writes, send all that it has written, and return what it returned.
 
-        Where the socket takes no more, that value stays owed until the call is repeated.
+        Where the socket takes no more, the answer stays owed until the call is repeated.
         """
         carrier = self._transport
-        if isinstance(carrier, SocketTransport):
+        if self._owed is None:
+            self._owed = call, self._exchange(direction, call, *args)
+        elif carrier is not None:
             carrier.begin(direction)
+        owed_by, answer = self._owed
+        if owed_by is not call:
+            raise MisuseError("after WantWriteError the same call must be repeated")
+        if carrier is not None and carrier.is_socket:
             while (number := lib.gr_flush(carrier.c, direction, 1)) == errno.EINTR:
                 pass  # Python serves the signal here
             if number == errno.EAGAIN:
-                raise WantWriteError("the transport takes no more for now")
+                raise WantWriteError(FULL)
             if number == errno.ETIMEDOUT:
-                raise TimeoutError("the operation timed out")
-            if number and lost_is_error:
+                raise TimeoutError(TIMED_OUT)
+            # A handshake that is complete stays so: the next call finds the connection broken.
+            if number and call is not lib.gnutls_handshake:
                 self._owed = None
                 raise OSError(number, os.strerror(number))
-        owed, self._owed = self._owed, None
-        return owed or 0
+        self._owed = None
+        return answer
 
 
+@lru_cache(maxsize=64)
 def init_flags(role: Role, flags: int) -> int:
+    if role not in ("client", "server"):
+        raise ValueError(f"role must be 'client' or 'server', not {role!r}")
     known = InitFlag(0)
     for flag in InitFlag:
         known |= flag
@@ -1020,32 +959,6 @@ def priority_for(text: str | None) -> CData:
     raw = ffi.NULL if text is None else ffi.new("char[]", text.encode())
     code = lib.gnutls_priority_init2(pointer, raw, where, 0)
     if code < 0:
-        rest = text_of(where[0]) if text is not None else ""
+        rest = c_string(where[0]) if text is not None else ""
         raise ValueError(f"priority {text!r} is wrong at {rest!r}: {error_for(code)}")
     return ffi.gc(pointer[0], lib.gnutls_priority_deinit)
-
-
-T = TypeVar("T")
-
-
-def check_callable(name: str, value: T) -> T:
-    if not callable(value):
-        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
-    return value
-
-
-def check_name(name: str) -> bytes:
-    if not isinstance(name, str):
-        raise TypeError(f"a host name must be str, not {type(name).__name__}")
-    raw = name.encode()
-    if not 1 <= len(raw) <= MAX_NAME or b"\0" in raw:
-        raise ValueError(f"a host name must be 1 to {MAX_NAME} bytes without NUL: {name!r}")
-    return raw
-
-
-def check_number(name: str, value: int) -> None:
-    low, high = LIMITS[name]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be {low} to {high}, not {value}")

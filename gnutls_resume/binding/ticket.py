@@ -1,7 +1,8 @@
 """The key under which a server seals its session tickets."""
 
+from gnutls_resume.binding._arguments import BytesLike
 from gnutls_resume.binding._check import check
-from gnutls_resume.binding._datum import BytesLike, Secret, freed
+from gnutls_resume.binding._datum import Freed, Secret
 from gnutls_resume.binding._ffi import ffi, lib
 
 SIZE = 64  # bytes; GnuTLS derives the keys of each period from them
@@ -22,6 +23,6 @@ class TicketKey(Secret):
     @classmethod
     def generate(cls) -> "TicketKey":
         """A new random key (``gnutls_session_ticket_key_generate``)."""
-        with freed(wipe=True) as datum:
+        with Freed(wipe=True) as datum:
             check(lib.gnutls_session_ticket_key_generate(datum))
             return cls(memoryview(ffi.buffer(datum.data, datum.size)))

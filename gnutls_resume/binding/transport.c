@@ -2,8 +2,8 @@
  *
  * - push only appends to `out`: a flight leaves in one piece, when a pull would block and
  *   before every return to Python (gr_flush). GnuTLS never sees a send fail, nor EAGAIN.
- * - The descriptor and the deadline belong to one operation (gr_begin) and are forgotten after
- *   it (gr_end): a number used again after close() would otherwise get our records.
+ * - The descriptor and the deadline belong to one operation, which begins with gr_begin: a
+ *   number used again after close() would otherwise get our records.
  * - After the handshake one thread may read while another writes, so each direction has its
  *   own operation; the lock guards the buffers, and is never held while waiting.
  * - Nothing here touches Python: cffi has released the GIL.
@@ -14,6 +14,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -359,14 +360,6 @@ void gr_begin(gr_transport *transport, int direction, int fd, double timeout)
 		transport->reading = operation;
 	if (direction & GR_WRITE)
 		transport->writing = operation;
-}
-
-void gr_end(gr_transport *transport, int direction)
-{
-	if (direction & GR_READ)
-		transport->reading.fd = -1;
-	if (direction & GR_WRITE)
-		transport->writing.fd = -1;
 }
 
 /* Why the pull of this operation said EAGAIN: 0 it did not (GnuTLS itself did), EAGAIN,

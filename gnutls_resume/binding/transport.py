@@ -6,18 +6,22 @@ Both move their bytes in C (``transport.c``); Python is not called for a record.
 import errno
 import os
 import weakref
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from gnutls_resume.binding._datum import BytesLike, check_bytes
+from gnutls_resume.binding._arguments import BytesLike, check_bytes, check_number
 from gnutls_resume.binding._ffi import ffi, lib
 
 READ: int = lib.GR_READ
 WRITE: int = lib.GR_WRITE
 BOTH: int = READ | WRITE
 
+CHARS = ffi.typeof("unsigned char[]")
+MAX_DRAIN = 1 << 40  # bytes; more than there will ever be
+
 uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
+@runtime_checkable
 class Socket(Protocol):
     """What a transport asks of a socket, at every operation."""
 
@@ -27,6 +31,8 @@ class Socket(Protocol):
 
 class Transport:
     """The C side, and how many bytes went through it."""
+
+    is_socket = False
 
     def __init__(self, *, memory: bool) -> None:
         c = lib.gr_transport_new(memory)
@@ -61,19 +67,16 @@ class MemoryTransport(Transport):
 
     def feed(self, data: BytesLike) -> None:
         """Hand over bytes from the peer."""
-        check_bytes("data", data)
-        view = ffi.from_buffer(data)
+        view = data if type(data) is bytes else ffi.from_buffer(check_bytes("data", data))
         if lib.gr_feed(self.c, view, len(view)) != 0:
             raise MemoryError
 
     def drain(self, size: int | None = None) -> bytes:
         """Take the bytes for the peer, at most `size` of them."""
         waiting = lib.gr_pending(self.c)
-        size = waiting if size is None else min(size, waiting)
-        if size < 0:
-            raise ValueError(f"size must not be negative, not {size}")
-        buffer = uncleared("unsigned char[]", size)
-        return ffi.buffer(buffer, lib.gr_drain(self.c, buffer, size))[:]
+        size = waiting if size is None else min(check_number("size", size, 0, MAX_DRAIN), waiting)
+        buffer = uncleared(CHARS, size)
+        return bytes(ffi.buffer(buffer, lib.gr_drain(self.c, buffer, size)))
 
     @property
     def pending(self) -> int:
@@ -91,6 +94,8 @@ class SocketTransport(Transport):
     Its descriptor and timeout are asked for at every operation and never kept: after a close
     the number may belong to somebody else.
     """
+
+    is_socket = True
 
     def __init__(self, sock: Socket) -> None:
         super().__init__(memory=False)

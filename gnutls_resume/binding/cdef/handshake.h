@@ -6,7 +6,7 @@ int gnutls_alert_send_appropriate(gnutls_session_t session, int err);
 gnutls_alert_description_t gnutls_alert_get(gnutls_session_t session);
 const char *gnutls_alert_get_name(gnutls_alert_description_t alert);
 
-/* gnutls_handshake_set_hook_function, with the hook of hook.c */
-void gr_set_hook(gnutls_session_t session);
+/* gnutls_handshake_set_hook_function, with the hook of session.c */
+void gr_set_hook(gr_session *own);
 void gnutls_handshake_set_post_client_hello_function(gnutls_session_t session,
                                                      int (*func)(gnutls_session_t));

@@ -1,6 +1,8 @@
-int gnutls_init(gnutls_session_t *session, unsigned int flags);
-void gnutls_deinit(gnutls_session_t session);
-void gnutls_session_set_ptr(gnutls_session_t session, void *ptr);
+/* gnutls_init, gnutls_session_set_ptr, gnutls_priority_set and gnutls_credentials_set */
+int gr_init(gr_session *own, unsigned int flags, gnutls_priority_t priority,
+            gnutls_certificate_credentials_t credentials);
+/* gnutls_deinit */
+void gr_deinit(gr_session *own);
 void *gnutls_session_get_ptr(gnutls_session_t session);
 
 int gnutls_priority_init2(gnutls_priority_t *priority_cache, const char *priorities,

@@ -7,7 +7,6 @@ gr_transport *gr_transport_new(int memory);
 void gr_transport_free(gr_transport *transport);
 void gr_transport_attach(gr_transport *transport, gnutls_session_t session);
 void gr_begin(gr_transport *transport, int direction, int fd, double timeout);
-void gr_end(gr_transport *transport, int direction);
 int gr_flush(gr_transport *transport, int direction, int wait);
 void gr_hurry(gr_transport *transport);
 int gr_blocked(gr_transport *transport);
