@@ -74,7 +74,7 @@ class BuildExt(build_ext):
             super().run()
         except CompileError as error:
             header = Path(sysconfig.get_path("include")) / "Python.h"
-            if shutil.which("cc") and header.exists():
+            if shutil.which(self.compiler.compiler_so[0]) and header.exists():
                 raise
             raise PlatformError(NO_COMPILER) from error
 

@@ -57,7 +57,9 @@ class Server(threading.Thread):
                 session.attach(sock)
                 session.ticket_enable_server(self.ticket_key)
                 session.db_set_functions(
-                    store=self.sessions.__setitem__, retrieve=retrieve, remove=lambda key: None
+                    store=self.sessions.__setitem__,
+                    retrieve=retrieve,
+                    remove=self.sessions.__delitem__,
                 )
                 session.handshake()
                 means = "session ID" if found else "ticket"

@@ -33,7 +33,7 @@ class Database(dict[bytes, bytes]):
     """Sessions by ID, 10,000 at most; the oldest makes room for the newest."""
 
     def store(self, key: bytes, data: bytes) -> None:
-        while len(self) >= 10_000:
+        while len(self) >= 10_000:  # noqa: PLR2004
             self.remove(next(iter(self)))
         self[key] = data
 
@@ -87,7 +87,7 @@ def main() -> None:
         return session
 
     with socket.create_server(("127.0.0.1", options.port)) as listener:
-        print("listening on %s port %d" % listener.getsockname()[:2], flush=True)
+        print("listening on 127.0.0.1 port", listener.getsockname()[1], flush=True)
         while True:
             sock, _ = listener.accept()
             threading.Thread(target=serve, args=(sock, make_session), daemon=True).start()

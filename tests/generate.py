@@ -45,16 +45,16 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_load_file": "`Credentials`",
     "gnutls_memset": "`TicketKey.wipe`, `SealingKey.wipe`",
     "gnutls_priority_deinit": "`Session`",
-    "gnutls_rnd": "`SealingKey.generate`",
     "gnutls_session_get_ptr": "callbacks",
     "gnutls_session_get_verify_cert_status": "`VerificationError.status`",
-    "gnutls_session_set_ptr": "callbacks",
     "gnutls_strerror": "`GnuTLSError.text`",
     "gnutls_strerror_name": "`GnuTLSError.name`",
 }
 
 # Reached through a macro or a helper of ours, so not in the compiled module by that name.
 THROUGH_HELPERS = {
+    "gnutls_deinit",
+    "gnutls_init",
     "gnutls_handshake_set_hook_function",
     "gnutls_transport_set_ptr",
 }
@@ -109,7 +109,7 @@ def wrapped() -> dict[str, list[str]]:
     """C function -> the Python names whose docstrings name it."""
     found: dict[str, list[str]] = {}
     for name, docstring in docstrings():
-        for function in re.findall(r"``(gnutls_\w+)``", docstring):
+        for function in re.findall(r"``(gnutls_\w+(?<!_t))``", docstring):
             names = found.setdefault(function, [])
             if name not in names:
                 names.append(name)

@@ -65,7 +65,7 @@ class Pair:
     def outcomes(self) -> tuple[BaseException | None, BaseException | None]:
         """The error, or None, of the client and of the server, each let run to its end."""
         errors: dict[Session, BaseException | None] = {}
-        while len(errors) < 2:  # noqa: PLR2004
+        while len(errors) < 2:
             for session in (self.client, self.server):
                 if session in errors:
                     continue
@@ -74,7 +74,7 @@ class Pair:
                     errors[session] = None
                 except WantReadError:
                     pass
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:
                     errors[session] = error
             if self.move() == 0 and len(errors) == 1:
                 (left,) = {self.client, self.server} - errors.keys()
@@ -158,11 +158,10 @@ class Setting:
 
 
 def use_database(server: Session, database: dict[bytes, bytes]) -> None:
-    server.db_set_functions(
-        store=database.__setitem__,
-        retrieve=database.get,
-        remove=lambda key: database.pop(key, None) and None,
-    )
+    def remove(key: bytes) -> None:
+        database.pop(key, None)
+
+    server.db_set_functions(store=database.__setitem__, retrieve=database.get, remove=remove)
 
 
 @contextmanager
@@ -173,7 +172,7 @@ def in_thread(work: Callable[[], object]) -> Iterator[list[BaseException]]:
     def run() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=run)

@@ -7,6 +7,8 @@ from gnutls_resume.binding import _callbacks
 from gnutls_resume.binding._check import check
 from gnutls_resume.binding._ffi import ffi, lib
 
+SHORTEST, LONGEST = 0.001, 604_800  # seconds: GnuTLS's unit, and the life of a ticket
+
 Add = Callable[[bytes, bytes, int], bool]
 
 
@@ -30,8 +32,8 @@ class AntiReplay:
     def __init__(self, add: Add, *, window: float = 10.0) -> None:
         if not callable(add):
             raise TypeError("add must be callable")
-        if not 0.001 <= window <= 604_800:
-            raise ValueError(f"window must be 0.001 to 604800 seconds, not {window}")
+        if not SHORTEST <= window <= LONGEST:
+            raise ValueError(f"window must be {SHORTEST} to {LONGEST} seconds, not {window}")
         self.add = add
         self.failures = 0
         """How many calls of ``add`` raised, or returned what is no bool."""

@@ -54,7 +54,7 @@ from typing import NamedTuple
 from gnutls_resume.binding import crypto
 from gnutls_resume.binding._arguments import BytesLike, check_bytes
 from gnutls_resume.binding._datum import Secret
-from gnutls_resume.binding._ffi import CData, GNUTLS_VERSION_NUMBER, ffi, lib
+from gnutls_resume.binding._ffi import GNUTLS_VERSION_NUMBER, CData, ffi, lib
 from gnutls_resume.errors import InvalidReason, InvalidSessionError
 
 MAX_SIZE = 65_536  # bytes; a TLS ticket holds at most 65,535 (RFC 8446 §4.6.1)

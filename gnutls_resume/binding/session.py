@@ -43,8 +43,8 @@ from gnutls_resume.binding._rule import (
     READ,
     SERVER,
     STARTED,
-    WRITE,
     WORDS,
+    WRITE,
     Role,
     rule,
 )
@@ -317,10 +317,13 @@ class Session:
         self._write(ALONE, lib.gnutls_handshake)
         self.own.state = DONE
         carrier = self._transport
-        if self.role == "client" and carrier is not None and carrier.is_socket:
-            # The client's Finished was the last message in TLS 1.3 and in a resumption.
-            if self._version() >= Protocol.TLS1_3 or self._resumed():
-                lib.gr_hurry(carrier.c)
+        if carrier is not None and carrier.is_socket and self._sent_last():
+            lib.gr_hurry(carrier.c)
+
+    def _sent_last(self) -> bool:
+        """Whether the handshake ended with the client's Finished, and this is the client."""
+        ended_by_client = self._version() >= Protocol.TLS1_3 or self._resumed()
+        return self.role == "client" and ended_by_client
 
     def bye(self, how: Shutdown = Shutdown.WR) -> None:
         """Send a close_notify, and with ``Shutdown.RDWR`` wait for the peer's

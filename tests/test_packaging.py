@@ -1,0 +1,111 @@
+"""The wheel: what is in it, that it works alone, and what a failed build says."""
+
+import email
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def build(
+    folder: Path, source: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """``pip wheel``, from a copy, so that builds side by side do not meet."""
+    copy = folder / "source"
+    wanted = ["pyproject.toml", "build_ffi.py", "README.md", "LICENSE", "gnutls_resume"]
+    copy.mkdir(parents=True)
+    subprocess.run(["cp", "-R", *(source / name for name in wanted), copy], check=True)
+    for leftover in [*copy.glob("gnutls_resume/*.so"), *copy.glob("gnutls_resume/_gnutls.c")]:
+        leftover.unlink()
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "-w", folder, copy],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    done = build(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel, done.stdout + done.stderr
+
+
+def test_one_wheel_serves_every_python(built: tuple[Path, str]) -> None:
+    wheel, _ = built
+    assert "-cp311-abi3-" in wheel.name
+
+
+def test_the_compiler_has_nothing_to_warn_of(built: tuple[Path, str]) -> None:
+    _, output = built
+    assert "-Wall" in output
+    assert not re.search(r"\.[ch]:\d+:.*warning:", output)
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, str]) -> None:
+    wheel, _ = built
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"gnutls_resume/py.typed", "gnutls_resume/_gnutls.pyi"} <= set(names)
+    kinds = {Path(name).suffix for name in names if name.startswith("gnutls_resume/")}
+    assert kinds == {".py", ".pyi", ".typed", ".so"}
+    tops = {name.split("/")[0].partition("-")[0] for name in names}
+    assert tops == {"gnutls_resume"}
+
+
+def test_cffi_is_all_it_needs(built: tuple[Path, str]) -> None:
+    wheel, _ = built
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith("METADATA"))
+    metadata = email.message_from_bytes(archive.read(name))
+    needed = metadata.get_all("Requires-Dist") or []
+    assert {line.split(">")[0] for line in needed} == {"cffi"}
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "MIT"
+
+
+def test_the_wheel_works_in_an_empty_environment(built: tuple[Path, str], tmp_path: Path) -> None:
+    wheel, _ = built
+    venv.create(tmp_path / "empty", with_pip=True)
+    python = tmp_path / "empty/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "-q", wheel], check=True, timeout=300)
+    code = (
+        "import gnutls_resume; print(gnutls_resume.__file__);"
+        "gnutls_resume.binding.Session('client', gnutls_resume.Credentials()).close()"
+    )
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    where = subprocess.check_output([python, "-c", code], cwd=tmp_path, env=outside, text=True)
+    assert Path(where.strip()).is_relative_to(tmp_path / "empty")
+
+
+def test_missing_headers_are_told_with_the_packages_to_install(tmp_path: Path) -> None:
+    done = build(tmp_path, PKG_CONFIG_LIBDIR=str(tmp_path), PKG_CONFIG_PATH=str(tmp_path))
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "libgnutls28-dev" in said
+    assert "gnutls-devel" in said
+    assert "Homebrew" in said
+
+
+def test_a_missing_compiler_is_told_with_the_packages_to_install(tmp_path: Path) -> None:
+    done = build(tmp_path, CC=str(tmp_path / "no-such-compiler"))
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "python3-dev" in said
+    assert "xcode-select" in said
+
+
+def test_the_tests_run_on_a_standard_build() -> None:
+    assert not sysconfig.get_config_var("Py_GIL_DISABLED"), "the abi3 wheel is not for this build"
