@@ -82,12 +82,12 @@ class PrematureTerminationError(GnuTLSError):
 class InvalidReason(Enum):
     """Why a stored session was refused."""
 
-    DAMAGED = "it is damaged, or no stored session at all"
+    DAMAGED = "it is damaged, was moved, or is no stored session at all"
     EXPIRED = "it has expired"
     OTHER_VERSION = "it was made by another version of GnuTLS or of this format"
     OTHER_KIND = "it is a session of another kind"
     OTHER_POLICY = "it was made under another context"
-    OTHER_KEY = "it was sealed under another key, or for another place in the store"
+    OTHER_KEY = "it was sealed under another key, or under none"
     TOO_LARGE = "it is larger than 65,536 bytes"
     NOT_RESUMABLE = "the connection has failed and its session must not be resumed"
 

@@ -22,9 +22,9 @@ START, END = "<!-- generated: {} -->", "<!-- end -->"
 
 # Declared, and not wrapped by a name of its own.
 USED_WITHIN: dict[str, str] = {
-    "gnutls_aead_cipher_decrypt": "`SealingKey`",
+    "gnutls_aead_cipher_decryptv2": "`SealingKey`",
     "gnutls_aead_cipher_deinit": "`SealingKey`",
-    "gnutls_aead_cipher_encryptv": "`SealingKey`",
+    "gnutls_aead_cipher_encryptv2": "`SealingKey`",
     "gnutls_aead_cipher_init": "`SealingKey`",
     "gnutls_alert_get_name": "`AlertError.alert_name`",
     "gnutls_anti_replay_deinit": "`AntiReplay`",

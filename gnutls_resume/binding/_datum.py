@@ -11,6 +11,9 @@ from gnutls_resume.errors import MisuseError
 FEWEST_DISTINCT = 16
 
 DATUM = ffi.typeof("gnutls_datum_t *")
+CHARS = ffi.typeof("unsigned char[]")
+
+uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def bytes_of(datum: CData) -> bytes:

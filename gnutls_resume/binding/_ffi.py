@@ -59,7 +59,10 @@ def stale_build() -> bool:
     if not sources:
         return False
     digest = hashlib.sha256()
-    for path in [*sources, *(binding / n for n in ("compat.h", "transport.c", "session.c"))]:
+    for path in [
+        *sources,
+        *(binding / n for n in ("compat.h", "transport.c", "session.c", "envelope.c")),
+    ]:
         digest.update(path.read_bytes())
     return digest.hexdigest() != c_string(lib.GR_FINGERPRINT)
 

@@ -52,19 +52,21 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from gnutls_resume.binding import crypto
-from gnutls_resume.binding._arguments import BytesLike, check_bytes
-from gnutls_resume.binding._datum import Secret
+from gnutls_resume.binding._arguments import BytesLike, check_bytes, check_instance
+from gnutls_resume.binding._check import check
+from gnutls_resume.binding._datum import CHARS, Secret, uncleared, wiped_memory
 from gnutls_resume.binding._ffi import GNUTLS_VERSION_NUMBER, CData, ffi, lib
 from gnutls_resume.errors import InvalidReason, InvalidSessionError
 
 MAX_SIZE = 65_536  # bytes; a TLS ticket holds at most 65,535 (RFC 8446 §4.6.1)
 MAX_LIFETIME = 604_800  # seconds; RFC 8446 §4.6.1
+SMALLEST = 5  # bytes of data: GnuTLS takes four zero bytes for "no session"
 
 MAGIC = b"GTLS"
 FORMAT = 1
 TLS = 1
 HEADER = struct.Struct(">4sBBBIBHQQ32s8s32sI")
-CHECKSUM_SIZE = 32
+CHECKSUM_SIZE: int = lib.GR_CHECKSUM_SIZE
 NO_POLICY, NO_KEY_ID, NO_SALT = bytes(32), bytes(8), bytes(32)
 
 
@@ -77,7 +79,7 @@ class Protection(IntEnum):
 
 CHECK_SIZES: dict[int, int] = {
     Protection.CHECKSUM: CHECKSUM_SIZE,
-    Protection.SEALED: crypto.TAG_SIZE,
+    Protection.SEALED: lib.GR_TAG_SIZE,
 }
 
 
@@ -108,15 +110,9 @@ class SealingKey(Secret):
     @classmethod
     def generate(cls, *, previous: "SealingKey | None" = None) -> "SealingKey":
         """A new random key (``gnutls_rnd``)."""
-        memory = ffi.new("unsigned char[]", 32)
-        lib.gnutls_rnd(lib.GNUTLS_RND_KEY, memory, 32)
-        try:
-            return cls(ffi.buffer(memory)[:], previous=previous)
-        finally:
-            lib.gnutls_memset(memory, 0, 32)
-
-    def derive(self, salt: bytes) -> CData:
-        return crypto.hkdf(self.datum, salt, b"gnutls_resume session", 32)
+        memory = wiped_memory(32)
+        check(lib.gnutls_rnd(lib.GNUTLS_RND_KEY, memory, 32))
+        return cls(memoryview(ffi.buffer(memory, 32)), previous=previous)
 
     def with_id(self, key_id: bytes) -> "SealingKey | None":
         for key in (self, self.previous):
@@ -133,6 +129,10 @@ class Sealing:
 
     key: SealingKey | None = None
     context: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.key is not None:
+            check_instance("the key of a sealing", self.key, SealingKey)
 
     def policy(self) -> bytes:
         if self.context is None:
@@ -205,11 +205,12 @@ def seal(
     if HEADER.size + length + CHECKSUM_SIZE > MAX_SIZE:
         raise InvalidSessionError(InvalidReason.TOO_LARGE)
     key = sealing.key
+    protection = Protection.SEALED if key else Protection.CHECKSUM
     salt = crypto.random_bytes(32) if key else NO_SALT
     header = HEADER.pack(
         MAGIC,
         FORMAT,
-        Protection.SEALED if key else Protection.CHECKSUM,
+        protection,
         kind,
         GNUTLS_VERSION_NUMBER,
         TLS,
@@ -221,11 +222,15 @@ def seal(
         salt,
         length,
     )
-    if key is None:
-        body = prefix + bytes(ffi.buffer(data.data, data.size))
-        return header + body + checksum(header, store_key, body)
-    parts = [(ffi.from_buffer(prefix), len(prefix)), (data.data, data.size)]
-    return header + crypto.encrypt(key.derive(salt), authenticated(header, store_key), parts)
+    total = HEADER.size + length + CHECK_SIZES[protection]
+    output = uncleared(CHARS, total)
+    check(
+        lib.gr_close(
+            output, header, len(header), store_key, len(store_key),
+            key.datum if key else ffi.NULL, salt, prefix, len(prefix), data,
+        )
+    )  # fmt: skip
+    return bytes(ffi.buffer(output, total))
 
 
 def open(  # noqa: A001 - what is sealed is opened
@@ -242,7 +247,7 @@ def open(  # noqa: A001 - what is sealed is opened
     opened = (decrypt if sealed else verify)(raw, header, store_key, sealing)
     try:
         accept(header, kinds, sealing)
-        if opened.size < 0:
+        if opened.size < SMALLEST:
             raise InvalidSessionError(InvalidReason.DAMAGED)
     except BaseException:
         opened.wipe()
@@ -284,6 +289,8 @@ def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
         raise InvalidSessionError(InvalidReason.OTHER_KIND)
     if header.policy != sealing.policy():
         raise InvalidSessionError(InvalidReason.OTHER_POLICY)
+    if header.expires > header.created + MAX_LIFETIME:
+        raise InvalidSessionError(InvalidReason.DAMAGED)
     if header.expires <= time.time():
         raise InvalidSessionError(InvalidReason.EXPIRED)
 
@@ -292,32 +299,18 @@ def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Op
     if sealing.key is not None:
         # Anyone can make a checksum: with a key, only what it sealed is believed.
         raise InvalidSessionError(InvalidReason.OTHER_KEY)
-    end = HEADER.size + header.length
-    if checksum(raw[: HEADER.size], store_key, raw[HEADER.size : end]) != raw[end:]:
+    if not lib.gr_verify(raw, HEADER.size, header.length, store_key, len(store_key)):
         raise InvalidSessionError(InvalidReason.DAMAGED)
-    return Opened(header, ffi.from_buffer("unsigned char[]", raw), HEADER.size)
+    return Opened(header, ffi.from_buffer(CHARS, raw), HEADER.size)
 
 
 def decrypt(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
     key = sealing.key.with_id(header.key_id) if sealing.key else None
     if key is None:
         raise InvalidSessionError(InvalidReason.OTHER_KEY)
-    body = ffi.cast("unsigned char *", lib.gr_malloc(header.length))
+    body = lib.gr_decrypt(
+        raw, HEADER.size, header.length, store_key, len(store_key), key.datum, header.salt
+    )
     if body == ffi.NULL:
-        raise MemoryError
-    aad = authenticated(raw[: HEADER.size], store_key)
-    try:
-        if crypto.decrypt(key.derive(header.salt), aad, raw[HEADER.size :], body):
-            return Opened(header, body, 0)
         raise InvalidSessionError(InvalidReason.DAMAGED)
-    except BaseException:
-        lib.gr_wipe_free(body, header.length)
-        raise
-
-
-def authenticated(header: bytes, store_key: bytes) -> bytes:
-    return header + struct.pack(">I", len(store_key)) + store_key
-
-
-def checksum(header: bytes, store_key: bytes, body: bytes) -> bytes:
-    return hashlib.sha256(authenticated(header, store_key) + body).digest()
+    return Opened(header, body, 0)

@@ -29,7 +29,7 @@ from gnutls_resume.binding._arguments import (
     check_number,
 )
 from gnutls_resume.binding._check import check, error_for
-from gnutls_resume.binding._datum import Freed, bytes_of
+from gnutls_resume.binding._datum import CHARS, Freed, bytes_of, uncleared
 from gnutls_resume.binding._ffi import CData, c_string, ffi, lib, require, require_version
 from gnutls_resume.binding._rule import (
     ALONE,
@@ -467,7 +467,7 @@ class Session:
 
         In TLS 1.3 it is the last ticket received. If none has come yet, a socket that waits is
         read for up to 60 ms and half the handshake's duration. Raises InvalidSessionError if
-        the connection has failed.
+        the connection has failed, or the session is too large; as ``set_data`` for the sealing.
         """
         with Freed(wipe=True) as datum:
             self._exchange(READ, lib.gnutls_session_get_data2, datum)
@@ -514,7 +514,8 @@ class Session:
 
         Raises TypeError; ValueError for an empty value or one over 65,536 bytes;
         InvalidSessionError for one that is damaged, expired, sealed otherwise, of another
-        context or library version, or a server's: nothing has happened then.
+        context or library version, or a server's: nothing has happened then. MisuseError for a
+        sealing key that was wiped; what a callable context raises comes out.
         """
         if self._offered is not None:
             raise MisuseError("set_data can be called once; make another Session")
@@ -736,7 +737,7 @@ class Session:
         from the socket, another GnuTLSError.
         """
         check_number("size", size, 1, MAX_READ)
-        buffer = transport.uncleared("unsigned char[]", size)
+        buffer = uncleared(CHARS, size)
         received = self._exchange(READ, lib.gnutls_record_recv, buffer, size)
         return bytes(ffi.buffer(buffer, received))
 

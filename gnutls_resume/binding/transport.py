@@ -9,16 +9,14 @@ import weakref
 from typing import Protocol, runtime_checkable
 
 from gnutls_resume.binding._arguments import BytesLike, check_bytes, check_number
+from gnutls_resume.binding._datum import CHARS, uncleared
 from gnutls_resume.binding._ffi import ffi, lib
 
 READ: int = lib.GR_READ
 WRITE: int = lib.GR_WRITE
 BOTH: int = READ | WRITE
 
-CHARS = ffi.typeof("unsigned char[]")
 MAX_DRAIN = 1 << 40  # bytes; more than there will ever be
-
-uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 @runtime_checkable

@@ -6,11 +6,9 @@ int gnutls_hkdf_expand(gnutls_mac_algorithm_t mac, const gnutls_datum_t *key,
 int gnutls_aead_cipher_init(gnutls_aead_cipher_hd_t *handle, gnutls_cipher_algorithm_t cipher,
                             const gnutls_datum_t *key);
 void gnutls_aead_cipher_deinit(gnutls_aead_cipher_hd_t handle);
-int gnutls_aead_cipher_encryptv(gnutls_aead_cipher_hd_t handle, const void *nonce,
-                                size_t nonce_len, const giovec_t *auth_iov, int auth_iovcnt,
-                                size_t tag_size, const giovec_t *iov, int iovcnt, void *ctext,
-                                size_t *ctext_len);
-int gnutls_aead_cipher_decrypt(gnutls_aead_cipher_hd_t handle, const void *nonce,
-                               size_t nonce_len, const void *auth, size_t auth_len,
-                               size_t tag_size, const void *ctext, size_t ctext_len, void *ptext,
-                               size_t *ptext_len);
+int gnutls_aead_cipher_encryptv2(gnutls_aead_cipher_hd_t handle, const void *nonce,
+                                 size_t nonce_len, const giovec_t *auth_iov, int auth_iovcnt,
+                                 const giovec_t *iov, int iovcnt, void *tag, size_t *tag_size);
+int gnutls_aead_cipher_decryptv2(gnutls_aead_cipher_hd_t handle, const void *nonce,
+                                 size_t nonce_len, const giovec_t *auth_iov, int auth_iovcnt,
+                                 const giovec_t *iov, int iovcnt, void *tag, size_t tag_size);
