@@ -15,18 +15,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def build(
-    folder: Path, source: Path = ROOT, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """``pip wheel``, from a copy, so that builds side by side do not meet."""
+def copy_of_the_sources(folder: Path) -> Path:
+    """So that builds side by side do not meet, and nothing built before is taken along."""
     copy = folder / "source"
     wanted = ["pyproject.toml", "build_ffi.py", "README.md", "LICENSE", "gnutls_resume"]
     copy.mkdir(parents=True)
-    subprocess.run(["cp", "-R", *(source / name for name in wanted), copy], check=True)
-    for leftover in [*copy.glob("gnutls_resume/*.so"), *copy.glob("gnutls_resume/_gnutls.c")]:
+    subprocess.run(["cp", "-R", *(ROOT / name for name in wanted), copy], check=True)
+    for leftover in copy.glob("gnutls_resume/*.so"):
         leftover.unlink()
+    return copy
+
+
+def build(source: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "-w", folder, copy],
+        [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "-w", folder, source],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -38,7 +40,7 @@ def build(
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("wheel")
-    done = build(folder)
+    done = build(copy_of_the_sources(folder), folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = folder.glob("*.whl")
     return wheel, done.stdout + done.stderr
@@ -90,8 +92,23 @@ def test_the_wheel_works_in_an_empty_environment(built: tuple[Path, str], tmp_pa
     assert Path(where.strip()).is_relative_to(tmp_path / "empty")
 
 
+def test_the_source_archive_holds_all_that_a_build_needs(tmp_path: Path) -> None:
+    source = copy_of_the_sources(tmp_path)
+    command = [sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, source]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    done = build(archive, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.glob("*.whl"))
+
+
 def test_missing_headers_are_told_with_the_packages_to_install(tmp_path: Path) -> None:
-    done = build(tmp_path, PKG_CONFIG_LIBDIR=str(tmp_path), PKG_CONFIG_PATH=str(tmp_path))
+    done = build(
+        copy_of_the_sources(tmp_path),
+        tmp_path,
+        PKG_CONFIG_LIBDIR=str(tmp_path),
+        PKG_CONFIG_PATH=str(tmp_path),
+    )
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "libgnutls28-dev" in said
@@ -100,7 +117,7 @@ def test_missing_headers_are_told_with_the_packages_to_install(tmp_path: Path) -
 
 
 def test_a_missing_compiler_is_told_with_the_packages_to_install(tmp_path: Path) -> None:
-    done = build(tmp_path, CC=str(tmp_path / "no-such-compiler"))
+    done = build(copy_of_the_sources(tmp_path), tmp_path, CC=str(tmp_path / "no-such-compiler"))
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "python3-dev" in said
@@ -109,3 +126,26 @@ def test_a_missing_compiler_is_told_with_the_packages_to_install(tmp_path: Path)
 
 def test_the_tests_run_on_a_standard_build() -> None:
     assert not sysconfig.get_config_var("Py_GIL_DISABLED"), "the abi3 wheel is not for this build"
+
+
+def test_headers_without_an_optional_function_build_too(tmp_path: Path) -> None:
+    """The headers of 3.7.3, as far as it matters: without gnutls_ciphersuite_get."""
+    flags = ["pkg-config", "--variable=includedir", "gnutls"]
+    folder = Path(subprocess.check_output(flags, text=True).strip() or "/usr/include")
+    (header,) = {path for path in folder.rglob("gnutls.h") if path.parent.name == "gnutls"}
+    older = tmp_path / "include/gnutls"
+    subprocess.run(["mkdir", "-p", older.parent], check=True)
+    subprocess.run(["cp", "-R", header.parent, older], check=True)
+    text = re.sub(r"(GNUTLS_VERSION_NUMBER) 0x\w+", r"\1 0x030703", header.read_text())
+    text = re.sub(r"const char \*\s*gnutls_ciphersuite_get\([^;]*;", "", text)
+    (older / "gnutls.h").write_text(text)
+
+    done = build(copy_of_the_sources(tmp_path), tmp_path, CFLAGS=f"-I{older.parent}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "unpacked")
+    code = "from gnutls_resume.binding import _ffi; print(_ffi.missing)"
+    said = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=tmp_path / "unpacked", text=True
+    )
+    assert said == "{'gnutls_ciphersuite_get': '3.7.4'}\n"

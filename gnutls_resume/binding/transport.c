@@ -42,8 +42,8 @@ typedef struct {
 
 typedef struct {
 	int memory;
-	int eof;
-	int send_error;	   /* errno of a send that failed: nothing more can be written */
+	atomic_int eof;
+	atomic_int send_error; /* errno of a send that failed: nothing more can be written */
 	int hurry;	   /* the next flush must not wait for an acknowledgement */
 	pthread_mutex_t lock;
 	gr_buffer in;	   /* memory only */
@@ -300,8 +300,14 @@ static int gr_pull_timeout(gnutls_transport_ptr_t pointer, unsigned int millisec
 	struct pollfd ready = { patience.fd, POLLIN, 0 };
 	int error;
 
-	if (transport->memory)
-		return gr_length(&transport->in) > 0 || transport->eof;
+	if (transport->memory) {
+		size_t waiting;
+
+		pthread_mutex_lock(&transport->lock);
+		waiting = gr_length(&transport->in);
+		pthread_mutex_unlock(&transport->lock);
+		return waiting > 0 || transport->eof;
+	}
 	if (!transport->send_error)
 		gr_send_some(transport, patience.fd);
 	if (patience.deadline == 0 || milliseconds == 0)
