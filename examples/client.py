@@ -62,29 +62,29 @@ def main() -> None:
     if options.trust is None:
         credentials.set_x509_system_trust()
     flags = InitFlag.NO_TICKETS if options.no_tickets else InitFlag.NONE
-    session = Session("client", credentials, priority=options.priority, flags=flags)
-    session.server_name_set(name)
-    session.set_verify_cert(name)
-    if options.session:
-        load(options.session, session)
-
-    with socket.create_connection((options.host, options.port), timeout=10) as sock, session:
+    with (
+        socket.create_connection((options.host, options.port), timeout=10) as sock,
+        Session("client", credentials, priority=options.priority, flags=flags) as session,
+    ):
         session.attach(sock)
+        session.server_name_set(name)
+        session.set_verify_cert(name)
+        if options.session:
+            load(options.session, session)
         session.handshake()
         # GnuTLS verifies nothing on a resumed session: the chain may have expired meanwhile.
         if status := session.certificate_verify_peers(name):
             raise VerificationError(f"the certificate is not valid any more: {status!r}")
-        page = fetch(session, name, options.path)
-        if options.session:
-            save(options.session, session.get_data())
+        sys.stdout.buffer.write(fetch(session, name, options.path))
         how = "Reused" if session.is_resumed() else "New"
         print(how, session.get_desc(), file=sys.stderr)
+        if options.session:
+            save(options.session, session.get_data())
         session.bye()
-    sys.stdout.buffer.write(page)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (GnuTLSError, OSError) as error:
+    except (GnuTLSError, OSError, ValueError) as error:
         sys.exit(f"failed: {error}")

@@ -1,31 +1,29 @@
-"""An HTTP/1.0 server whose clients resume their TLS sessions.
-
-A client that takes tickets keeps its session itself, sealed under the server's ticket key; the
-key is changed every few hours, and then old tickets lead to a full handshake and a new ticket.
-For a TLS 1.2 client without tickets the server keeps the session in its database.
+"""An HTTP/1.0 server whose clients resume their TLS sessions: by ticket, or, where a TLS 1.2
+client takes no tickets, by session ID from the server's database. The ticket key changes every
+few hours; a ticket of an earlier key leads to a full handshake and a new ticket.
 """
 
 import argparse
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 from gnutls_resume.binding import Credentials, Session, TicketKey
-from gnutls_resume.errors import GnuTLSError
+from gnutls_resume.errors import AlertError, GnuTLSError
 
 
 class TicketKeys:
     """The current ticket key, replaced when it is `hours` old."""
 
     def __init__(self, hours: float) -> None:
-        self.period, self.lock = hours * 3600, threading.Lock()
-        self.key, self.born = TicketKey.generate(), time.monotonic()
+        self.hours, self.lock, self.end = hours, threading.Lock(), 0.0
 
     def current(self) -> TicketKey:
         with self.lock:
-            if time.monotonic() - self.born >= self.period:
-                self.key, self.born = TicketKey.generate(), time.monotonic()
+            if time.monotonic() >= self.end:
+                self.key, self.end = TicketKey.generate(), time.monotonic() + 3600 * self.hours
             return self.key
 
 
@@ -34,15 +32,15 @@ class Database(dict[bytes, bytes]):
 
     def store(self, key: bytes, data: bytes) -> None:
         while len(self) >= 10_000:  # noqa: PLR2004
-            self.remove(next(iter(self)))
+            self.forget(next(iter(self)))
         self[key] = data
 
-    def remove(self, key: bytes) -> None:
+    def forget(self, key: bytes) -> None:
         self.pop(key, None)
 
 
 def answer(session: Session) -> None:
-    """Read a request's head, and say how its connection came about."""
+    """Read a request's head, and answer how its connection came about."""
     request = b""
     while b"\r\n\r\n" not in request and (data := session.record_recv()):
         request = request[-3:] + data
@@ -61,8 +59,9 @@ def serve(sock: socket.socket, make_session: Callable[[], Session]) -> None:
             session.handshake()
             answer(session)
         except (GnuTLSError, OSError) as error:
-            session.db_remove_session()  # RFC 5246 §7.2.2; GnuTLS leaves it to us
             print("failed:", error, flush=True)
+            if isinstance(error, AlertError):
+                session.db_remove_session()  # RFC 5246 §7.2.2; GnuTLS never does
 
 
 def main() -> None:
@@ -82,10 +81,11 @@ def main() -> None:
         session = Session("server", credentials, priority=options.priority)
         if not options.no_tickets:
             session.ticket_enable_server(keys.current())
-        remove = database.remove
-        session.db_set_functions(store=database.store, retrieve=database.get, remove=remove)
+        forget = database.forget
+        session.db_set_functions(store=database.store, retrieve=database.get, remove=forget)
         return session
 
+    make_session().close()  # a wrong option shows now, not at the first client
     with socket.create_server(("127.0.0.1", options.port)) as listener:
         print("listening on 127.0.0.1 port", listener.getsockname()[1], flush=True)
         while True:
@@ -94,4 +94,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (GnuTLSError, OSError, ValueError) as error:
+        sys.exit(f"failed: {error}")

@@ -77,9 +77,10 @@ from gnutls_resume.errors import (
     WantWriteError,
 )
 
-Store = Callable[[bytes, bytes], None]
+# What store and remove return does not matter.
+Store = Callable[[bytes, bytes], object]
 Retrieve = Callable[[bytes], bytes | None]
-Remove = Callable[[bytes], None]
+Remove = Callable[[bytes], object]
 TicketFunction = Callable[[bytes, int], None]
 Hook = Callable[["Session", int, int, bool, bytes], None]
 
