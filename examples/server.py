@@ -32,10 +32,10 @@ class Database(dict[bytes, bytes]):
 
     def store(self, key: bytes, data: bytes) -> None:
         while len(self) >= 10_000:  # noqa: PLR2004
-            self.forget(next(iter(self)))
+            self.drop(next(iter(self)))
         self[key] = data
 
-    def forget(self, key: bytes) -> None:
+    def drop(self, key: bytes) -> None:
         self.pop(key, None)
 
 
@@ -81,8 +81,7 @@ def main() -> None:
         session = Session("server", credentials, priority=options.priority)
         if not options.no_tickets:
             session.ticket_enable_server(keys.current())
-        forget = database.forget
-        session.db_set_functions(store=database.store, retrieve=database.get, remove=forget)
+        session.db_set_functions(store=database.store, retrieve=database.get, remove=database.drop)
         return session
 
     make_session().close()  # a wrong option shows now, not at the first client

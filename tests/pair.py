@@ -6,7 +6,7 @@ No test writes its own. Both ends' outcomes are returned, so that a test can ass
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from conftest import HOST, Certificates
@@ -24,6 +24,10 @@ from gnutls_resume.errors import WantReadError
 TLS12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
 TLS13 = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
 
+TOO_LONG = 30  # seconds
+Carrier = MemoryTransport | socket.socket
+Sockets = tuple[socket.socket, socket.socket]
+
 
 @dataclass
 class Pair:
@@ -32,6 +36,7 @@ class Pair:
     client: Session
     server: Session
     tickets: list[tuple[bytes, int]] = field(default_factory=list)
+    piece: int | None = None  # the most bytes carried at once
 
     @property
     def resumed(self) -> tuple[bool, bool]:
@@ -44,7 +49,7 @@ class Pair:
         for one, other in ((self.client, self.server), (self.server, self.client)):
             assert isinstance(one.transport, MemoryTransport)
             assert isinstance(other.transport, MemoryTransport)
-            data = one.transport.drain()
+            data = one.transport.drain(self.piece)
             other.transport.feed(data)
             moved += len(data)
         return moved
@@ -112,8 +117,12 @@ class Setting:
     prepare: Callable[[Session, Session], None] | None = None
 
     @contextmanager
-    def pair(self, data: bytes | None = None) -> Iterator[Pair]:
-        """Both sessions, ready for the handshake; `data` is offered by the client."""
+    def pair(
+        self, data: bytes | None = None, carriers: tuple[Carrier, Carrier] | None = None
+    ) -> Iterator[Pair]:
+        """Both sessions, ready for the handshake; `data` is offered by the client. The carriers
+        are memory if not given.
+        """
         certificates = self.certificates
         client = Session(
             "client",
@@ -130,8 +139,8 @@ class Setting:
             sealing=self.server_sealing,
         )
         with client, server:
-            client.attach(MemoryTransport())
-            server.attach(MemoryTransport())
+            client.attach(carriers[0] if carriers else MemoryTransport())
+            server.attach(carriers[1] if carriers else MemoryTransport())
             pair = Pair(client, server)
             if self.server_name is not None:
                 client.server_name_set(self.server_name)
@@ -145,6 +154,15 @@ class Setting:
                 client.set_data(data)
             if self.prepare is not None:
                 self.prepare(client, server)
+            yield pair
+
+    @contextmanager
+    def connected(self, sockets: Sockets, data: bytes | None = None) -> Iterator[Pair]:
+        """A pair over connected sockets, after the handshake."""
+        with self.pair(data, sockets) as pair:
+            with in_thread(pair.server.handshake) as errors:
+                pair.client.handshake()
+            assert not errors, errors
             yield pair
 
     def connect(self, data: bytes | None = None) -> tuple[bytes | None, tuple[bool, bool]]:
@@ -184,9 +202,27 @@ def in_thread(work: Callable[[], object]) -> Iterator[list[BaseException]]:
         assert not thread.is_alive()
 
 
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
+def tcp_pair() -> Sockets:
     """Two connected TCP sockets on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         one = socket.create_connection(listener.getsockname())
         other, _ = listener.accept()
     return one, other
+
+
+@contextmanager
+def bounded(sockets: Sockets) -> Iterator[Sockets]:
+    """The sockets, closed at the end, and shut down before that if a test takes too long."""
+
+    def stop() -> None:
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    watchdog = threading.Timer(TOO_LONG, stop)
+    watchdog.start()
+    try:
+        with sockets[0], sockets[1]:
+            yield sockets
+    finally:
+        watchdog.cancel()
