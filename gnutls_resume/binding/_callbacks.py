@@ -9,9 +9,9 @@
    happen there (``_rule.py``), and the caller's Python function runs.
 5. Its exception never goes through C. Where the handshake can go on without the answer (store,
    retrieve, remove, add), it is counted and logged, and the answer is the one that fails closed:
-   nothing stored, nothing found, early data refused. Elsewhere it is kept in ``raised`` and
+   nothing stored, nothing found, early data refused. Elsewhere it is kept in the session and
    aborts the handshake; KeyboardInterrupt and its like are kept always.
-6. C returns to step 1, which raises what was kept (``raise_pending``).
+6. C returns to step 1, which raises what was kept (``take_raised``).
 
 What strikes before step 4 or after step 5 (a signal) arrives in ``onerror``: kept too, and C gets
 the ``error=`` value, which fails closed as well. cffi's own default, 0, would mean "not a replay"
@@ -40,31 +40,35 @@ REFUSED = lib.GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR
 LOG_INTERVAL = 60.0  # seconds between two warnings of one kind
 
 
-class Raised(threading.local):
-    """The exception that the running C call owes its caller; the first one wins."""
+class Stray(threading.local):
+    """What struck outside of a callback's own code; the C call on this thread raises it."""
 
     error: BaseException | None = None
 
 
-raised = Raised()
+stray = Stray()
 last_warning: dict[str, float] = {}
 
 
-def raise_pending() -> None:
-    """Raise what a callback of the C call that has just returned left behind."""
-    error = raised.error
-    if error is not None:
-        raised.error = None
-        raise error
+def owes(session: "Session") -> bool:
+    """Whether the C call that has just returned left an exception to be raised."""
+    return session.raised is not None or stray.error is not None
 
 
-def keep(error: BaseException | None) -> None:
-    if raised.error is None:
-        raised.error = error
+def take_raised(session: "Session") -> BaseException:
+    """That exception; the first of several."""
+    error = session.raised or stray.error
+    session.raised = stray.error = None
+    assert error is not None
+    return error
+
+
+def keep(session: "Session", error: BaseException) -> None:
+    session.raised = session.raised or error
 
 
 def onerror(_kind: object, error: Any, _traceback: object) -> None:  # noqa: ANN401
-    keep(error)
+    stray.error = stray.error or error
 
 
 def warn(kind: str, error: Exception) -> None:
@@ -72,7 +76,10 @@ def warn(kind: str, error: Exception) -> None:
     now = time.monotonic()
     if now - last_warning.get(kind, -LOG_INTERVAL) >= LOG_INTERVAL:
         last_warning[kind] = now
-        logger.warning("%s failed: %s: %s", kind, type(error).__name__, error)
+        try:
+            logger.warning("%s failed: %s: %s", kind, type(error).__name__, error)
+        except Exception as broken:  # noqa: BLE001 - a handler's fault is not the handshake's
+            error.__context__ = broken
 
 
 def session_of(c: CData) -> "Session":
@@ -87,7 +94,7 @@ def run(session: "Session", place: int, call: Callable[..., Any], *args: object)
     try:
         call(*args)
     except BaseException as error:  # noqa: BLE001 - nothing may go through C
-        keep(error)
+        keep(session, error)
         return False
     finally:
         lib.gr_callback(session.own, before)
@@ -103,7 +110,7 @@ def ask(session: "Session", kind: str, call: Callable[..., Any], *args: object) 
         session.note_db_failure(error)
         warn(f"the session database's {kind}", error)
     except BaseException as error:  # noqa: BLE001
-        keep(error)
+        keep(session, error)
     finally:
         lib.gr_callback(session.own, before)
     return None
@@ -124,7 +131,9 @@ def gr_py_hook(c: CData, kind: int, when: int, incoming: int, message: CData) ->
         return 0
     place = IN_HELLO if kind == HandshakeType.CLIENT_HELLO and incoming else IN_CALLBACK
     done = run(session, place, hook, session, kind, when, bool(incoming), bytes_of(message))
-    return 0 if done else ABORT
+    # GnuTLS frees an outgoing ticket twice when a hook refuses it: let it go, and raise after.
+    goes_on = kind == HandshakeType.NEW_SESSION_TICKET and not incoming
+    return 0 if done or goes_on else ABORT
 
 
 @ffi.def_extern(error=ABORT, onerror=onerror)

@@ -3,7 +3,6 @@
 from gnutls_resume.binding._ffi import c_string, lib
 from gnutls_resume.errors import (
     AlertError,
-    FeatureMissingError,
     GnuTLSError,
     InvalidReason,
     InvalidSessionError,
@@ -17,7 +16,6 @@ CLASSES: dict[int, type[GnuTLSError]] = {
     lib.GNUTLS_E_FATAL_ALERT_RECEIVED: AlertError,
     lib.GNUTLS_E_PREMATURE_TERMINATION: PrematureTerminationError,
     lib.GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR: VerificationError,
-    lib.GNUTLS_E_UNIMPLEMENTED_FEATURE: FeatureMissingError,
 }
 
 SESSION_REASONS = {
@@ -29,11 +27,16 @@ SESSION_REASONS = {
 
 def error_for(code: int) -> GnuTLSError:
     """The exception for a negative return code."""
-    if code in SESSION_REASONS:
-        error: GnuTLSError = InvalidSessionError(SESSION_REASONS[code])
-    else:
-        kind = CLASSES.get(code, GnuTLSError)
-        error = kind(c_string(lib.gnutls_strerror(code)))
+    return with_facts(CLASSES.get(code, GnuTLSError)(c_string(lib.gnutls_strerror(code))), code)
+
+
+def session_error_for(code: int) -> GnuTLSError:
+    """The exception for a negative return code of a function that stores or offers a session."""
+    reason = SESSION_REASONS.get(code)
+    return error_for(code) if reason is None else with_facts(InvalidSessionError(reason), code)
+
+
+def with_facts(error: GnuTLSError, code: int) -> GnuTLSError:
     error.code = code
     error.name = c_string(lib.gnutls_strerror_name(code))
     error.fatal = bool(lib.gnutls_error_is_fatal(code))

@@ -2,9 +2,10 @@
 
 GnuTLS checks little of this itself: some functions dereference NULL before the handshake, and
 two threads in one session corrupt it. The conditions are bits, tested and taken in C in one step
-(``gr_enter`` in session.c); nothing waits.
+(``gr_enter`` in session.c) under a number of the call's own; nothing waits.
 """
 
+import itertools
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, Literal, NoReturn, ParamSpec, TypeVar
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from gnutls_resume.binding.session import Session
 
 Role = Literal["client", "server"]
+
+next_call = itertools.count(1).__next__
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,13 +39,13 @@ OPEN = NEW | STARTED | DONE
 CLIENT: int = lib.GR_CLIENT
 SERVER: int = lib.GR_SERVER
 
-# Where a callback is; methods with IN_HELLO may be called in a ClientHello hook.
+# Where a callback is, and where methods may be called that do more than look.
 IN_HELLO: int = lib.GR_IN_HELLO
 IN_CALLBACK: int = lib.GR_IN_CALLBACK
 
 WORDS = {
     NEW: "before the handshake",
-    STARTED: "before the handshake is complete",
+    STARTED: "during the handshake",
     DONE: "after the handshake",
     CLOSED: "after close()",
 }
@@ -54,8 +57,8 @@ def rule(
 ) -> Callable[[Callable[Concatenate["Session", P], R]], Callable[Concatenate["Session", P], R]]:
     """The conditions of a method, checked before GnuTLS is asked: misuse raises MisuseError.
 
-    Inside a callback of the session only methods that look may be called, and in a ClientHello
-    hook those with IN_HELLO as well.
+    Inside a callback of the session only methods that look may be called, in a ClientHello hook
+    those with IN_HELLO as well, and elsewhere those with IN_CALLBACK.
     """
     bits = turn | when | who | where
     enter, leave = lib.gr_enter, lib.gr_leave
@@ -65,13 +68,16 @@ def rule(
     ) -> Callable[Concatenate["Session", P], R]:
         @wraps(method)
         def guarded(self: "Session", /, *args: P.args, **kwargs: P.kwargs) -> R:
-            turns = enter(self.own, bits)
-            if turns < 0:
-                refuse(method.__name__, self, bits, turns)
+            call = next_call()
             try:
+                refusal = enter(self.own, bits, call)
+                if refusal:
+                    refuse(method.__name__, self, bits, refusal)
                 return method(self, *args, **kwargs)
             finally:
-                leave(self.own, turns)
+                # By the call's number, not by what enter returned: a signal handler may raise
+                # before that is noted.
+                leave(self.own, call)
 
         return guarded
 
@@ -79,6 +85,8 @@ def rule(
 
 
 def refuse(name: str, session: "Session", bits: int, refusal: int) -> NoReturn:
+    if name.startswith("_"):  # the second half of a public method: _bye_write
+        name = name.split("_")[1]
     if refusal == lib.GR_BUSY:
         raise MisuseError(f"{name}: another thread is using this session")
     if refusal == lib.GR_WRONG_STATE:

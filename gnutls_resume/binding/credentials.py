@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gnutls_resume.binding._check import check
 from gnutls_resume.binding._datum import Freed, datum_of
@@ -80,9 +81,13 @@ def pem(name: str, source: Pem) -> Iterator[CData]:
     except TypeError:
         kind = type(source).__name__
         raise TypeError(f"{name} must be a path or PEM bytes, not {kind}") from None
+    if "-----BEGIN" in os.fsdecode(path):
+        raise TypeError(f"{name} must be a path or PEM bytes, not PEM text in a str")
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"{name} must be a path without null characters")
     with Freed(wipe=True) as datum:
         code = lib.gnutls_load_file(os.fsencode(path), datum)
         if code == lib.GNUTLS_E_FILE_ERROR:
-            os.close(os.open(path, os.O_RDONLY))  # says which OSError it is
+            Path(path).open("rb").close()  # says which OSError it is
         check(code)
         yield datum

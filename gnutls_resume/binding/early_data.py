@@ -32,6 +32,8 @@ class AntiReplay:
     def __init__(self, add: Add, *, window: float = 10.0) -> None:
         if not callable(add):
             raise TypeError("add must be callable")
+        if isinstance(window, bool) or not isinstance(window, int | float):
+            raise TypeError(f"window must be a number, not {type(window).__name__}")
         if not SHORTEST <= window <= LONGEST:
             raise ValueError(f"window must be {SHORTEST} to {LONGEST} seconds, not {window}")
         self.add = add

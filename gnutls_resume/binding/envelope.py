@@ -283,6 +283,7 @@ def checked_size(envelope: BytesLike) -> bytes:
 
 def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
     """Raise InvalidSessionError if an intact session may not be used here and now."""
+    opening_key(header, sealing)
     if header.gnutls_version != GNUTLS_VERSION_NUMBER or header.transport != TLS:
         raise InvalidSessionError(InvalidReason.OTHER_VERSION)
     if header.kind not in kinds:
@@ -295,19 +296,25 @@ def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
         raise InvalidSessionError(InvalidReason.EXPIRED)
 
 
-def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
-    if sealing.key is not None:
-        # Anyone can make a checksum: with a key, only what it sealed is believed.
+def opening_key(header: Header, sealing: Sealing) -> SealingKey | None:
+    """The key that opens it, None for a checksum; InvalidSessionError if it is not at hand."""
+    key = sealing.key.with_id(header.key_id) if sealing.key else None
+    # Anyone can make a checksum: with a key, only what it sealed is believed.
+    if (header.protection == Protection.SEALED) != (key is not None) or (sealing.key and not key):
         raise InvalidSessionError(InvalidReason.OTHER_KEY)
+    return key
+
+
+def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
+    opening_key(header, sealing)
     if not lib.gr_verify(raw, HEADER.size, header.length, store_key, len(store_key)):
         raise InvalidSessionError(InvalidReason.DAMAGED)
     return Opened(header, ffi.from_buffer(CHARS, raw), HEADER.size)
 
 
 def decrypt(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
-    key = sealing.key.with_id(header.key_id) if sealing.key else None
-    if key is None:
-        raise InvalidSessionError(InvalidReason.OTHER_KEY)
+    key = opening_key(header, sealing)
+    assert key is not None
     body = lib.gr_decrypt(
         raw, HEADER.size, header.length, store_key, len(store_key), key.datum, header.salt
     )

@@ -5,6 +5,8 @@
  * a call costs more than the rest of a small message.
  */
 
+#define GR_LOOKERS 8
+
 typedef struct {
 	gnutls_session_t c;
 	void *handle;		/* of the Python object that answers the callbacks */
@@ -13,14 +15,17 @@ typedef struct {
 	uint32_t ticket_lifetime; /* seconds, of the last one */
 	int64_t ticket_arrival;	/* Unix seconds */
 	int state, role;	/* bits of a rule, below */
-	int callback;		/* 0, GR_IN_HELLO or GR_IN_CALLBACK */
-	pthread_t thread;	/* that runs the callback */
-	atomic_int turns;	/* GR_READ, GR_WRITE: taken by some thread */
+	pthread_mutex_t lock;	/* for what follows */
+	uint64_t reader, writer, lookers[GR_LOOKERS]; /* their calls; 0: none */
+	struct {
+		int place; /* 0, GR_IN_HELLO or GR_IN_CALLBACK */
+		pthread_t thread;
+	} callbacks[2]; /* of the reader, of the writer */
 } gr_session;
 
 /* -- who may use a session, and when (see _rule.py) --------------------------------------- */
 
-#define GR_LOOK 0 /* a turn: with the reader, or with the writer */
+#define GR_LOOK 0 /* a turn: beside a reader and a writer */
 /* GR_READ 1, GR_WRITE 2, GR_READ | GR_WRITE: alone */
 #define GR_NEW 4 /* states */
 #define GR_STARTED 8
@@ -28,7 +33,7 @@ typedef struct {
 #define GR_CLOSED 32
 #define GR_CLIENT 64 /* roles */
 #define GR_SERVER 128
-#define GR_IN_HELLO 256 /* callbacks */
+#define GR_IN_HELLO 256 /* places of a callback */
 #define GR_IN_CALLBACK 512
 
 #define GR_BUSY (-1)
@@ -36,56 +41,115 @@ typedef struct {
 #define GR_WRONG_ROLE (-3)
 #define GR_WRONG_PLACE (-4)
 
-static int gr_take(gr_session *own, int turns)
+/* Where the calling thread's callback is, or 0 outside of one. */
+static int gr_place(const gr_session *own)
 {
-	int taken = atomic_load(&own->turns);
-
-	do {
-		if (taken & turns)
-			return 0;
-	} while (!atomic_compare_exchange_weak(&own->turns, &taken, taken | turns));
-	return turns;
+	for (int i = 0; i < 2; i++)
+		if (own->callbacks[i].place && pthread_equal(own->callbacks[i].thread, pthread_self()))
+			return own->callbacks[i].place;
+	return 0;
 }
 
-/* Take what the rule's turn needs, and return it for gr_leave; or say why not. Nothing waits. */
-int gr_enter(gr_session *own, int rule)
+static int gr_take(gr_session *own, int turns, uint64_t call)
+{
+	int i;
+
+	if (turns == (GR_READ | GR_WRITE)) {
+		for (i = 0; i < GR_LOOKERS; i++)
+			if (own->lookers[i])
+				return GR_BUSY;
+	} else if (turns == GR_LOOK) {
+		if (own->reader && own->reader == own->writer)
+			return GR_BUSY; /* somebody is alone */
+		for (i = 0; i < GR_LOOKERS; i++)
+			if (!own->lookers[i]) {
+				own->lookers[i] = call;
+				return 0;
+			}
+		return GR_BUSY;
+	}
+	if ((turns & GR_READ && own->reader) || (turns & GR_WRITE && own->writer))
+		return GR_BUSY;
+	if (turns & GR_READ)
+		own->reader = call;
+	if (turns & GR_WRITE)
+		own->writer = call;
+	return 0;
+}
+
+static int gr_admit(gr_session *own, int rule, uint64_t call)
 {
 	int turns = rule & (GR_READ | GR_WRITE);
-	int refusal = 0;
+	int place = gr_place(own);
 
-	if (own->callback && pthread_equal(own->thread, pthread_self())) {
+	if (place) {
 		/* The thread has the session already, and goes on with it later. */
-		if (turns && !(rule & own->callback & GR_IN_HELLO))
+		if (turns && !(rule & place))
 			return GR_WRONG_PLACE;
+		if (!turns && !(rule & own->state))
+			return GR_WRONG_STATE;
 		return rule & own->role ? 0 : GR_WRONG_ROLE;
 	}
-	if (turns)
-		turns = gr_take(own, turns);
-	else if (!(turns = gr_take(own, GR_WRITE)))
-		turns = gr_take(own, GR_READ);
-	if (!turns)
-		return GR_BUSY;
-	if (!(rule & own->state))
-		refusal = GR_WRONG_STATE;
-	else if (!(rule & own->role))
-		refusal = GR_WRONG_ROLE;
+	if (!(rule & own->state)) {
+		/* A session in use changes its state when its call ends: it is busy, not wrong. */
+		int busy = gr_take(own, turns, call);
+
+		return busy ? busy : GR_WRONG_STATE;
+	}
+	if (!(rule & own->role))
+		return GR_WRONG_ROLE;
+	return gr_take(own, turns, call);
+}
+
+/* Give back what the call has taken, if anything. */
+static void gr_give_back(gr_session *own, uint64_t call)
+{
+	if (own->reader == call)
+		own->reader = 0;
+	if (own->writer == call)
+		own->writer = 0;
+	for (int i = 0; i < GR_LOOKERS; i++)
+		if (own->lookers[i] == call)
+			own->lookers[i] = 0;
+}
+
+/* Take what the rule's turn needs, for a call with a number of its own; or say why not. Nothing
+ * waits. */
+int gr_enter(gr_session *own, int rule, uint64_t call)
+{
+	int refusal;
+
+	pthread_mutex_lock(&own->lock);
+	refusal = gr_admit(own, rule, call);
 	if (refusal)
-		atomic_fetch_and(&own->turns, ~turns);
-	return refusal ? refusal : turns;
+		gr_give_back(own, call);
+	pthread_mutex_unlock(&own->lock);
+	return refusal;
 }
 
-void gr_leave(gr_session *own, int turns)
+void gr_leave(gr_session *own, uint64_t call)
 {
-	atomic_fetch_and(&own->turns, ~turns);
+	pthread_mutex_lock(&own->lock);
+	gr_give_back(own, call);
+	pthread_mutex_unlock(&own->lock);
 }
 
-/* A callback begins, or (0) is over; returns what it interrupted. */
-int gr_callback(gr_session *own, int callback)
+/* A callback begins, or (0) is over; returns the place that it interrupted. */
+int gr_callback(gr_session *own, int place)
 {
-	int before = own->callback;
+	int before, i;
 
-	own->thread = pthread_self();
-	own->callback = callback;
+	pthread_mutex_lock(&own->lock);
+	before = gr_place(own);
+	for (i = 0; i < 2; i++)
+		if (before ? own->callbacks[i].place &&
+				     pthread_equal(own->callbacks[i].thread, pthread_self())
+			   : !own->callbacks[i].place) {
+			own->callbacks[i].thread = pthread_self();
+			own->callbacks[i].place = place;
+			break;
+		}
+	pthread_mutex_unlock(&own->lock);
 	return before;
 }
 
@@ -142,6 +206,7 @@ int gr_init(gr_session *own, unsigned int flags, gnutls_priority_t priority,
 
 	if (code < 0)
 		return code;
+	pthread_mutex_init(&own->lock, NULL);
 	own->state = GR_NEW;
 	own->role = flags & GNUTLS_SERVER ? GR_SERVER : GR_CLIENT;
 	gnutls_session_set_ptr(own->c, own);

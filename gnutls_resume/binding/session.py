@@ -28,7 +28,7 @@ from gnutls_resume.binding._arguments import (
     check_name,
     check_number,
 )
-from gnutls_resume.binding._check import check, error_for
+from gnutls_resume.binding._check import check, error_for, session_error_for
 from gnutls_resume.binding._datum import CHARS, Freed, bytes_of, uncleared
 from gnutls_resume.binding._ffi import CData, c_string, ffi, lib, require, require_version
 from gnutls_resume.binding._rule import (
@@ -36,6 +36,7 @@ from gnutls_resume.binding._rule import (
     CLIENT,
     CLOSED,
     DONE,
+    IN_CALLBACK,
     IN_HELLO,
     LOOK,
     NEW,
@@ -69,7 +70,6 @@ from gnutls_resume.binding.transport import MemoryTransport, SocketTransport
 from gnutls_resume.binding.x509 import certificate_verification_status_print
 from gnutls_resume.errors import (
     AlertError,
-    GnuTLSError,
     InvalidSessionError,
     MisuseError,
     VerificationError,
@@ -91,12 +91,21 @@ CLEAN_REFUSALS = (lib.GNUTLS_E_INVALID_REQUEST, lib.GNUTLS_E_DB_ERROR)
 PROTOCOLS = {int(protocol): protocol for protocol in Protocol}
 CLIENT_KINDS = {int(kind): kind for kind in envelope.CLIENT_KINDS}
 WIRE_VERSIONS = {int(protocol): protocol.wire for protocol in Protocol}
-MAX_PROTOCOL_NAME = 255  # bytes; RFC 7301 §3.1
+MAX_PROTOCOL_NAME = 31  # bytes; GnuTLS's limit, RFC 7301 §3.1 allows 255
+
+MAX_PROTOCOLS = 8  # GnuTLS's limit
+MAX_FLAGS = (1 << 32) - 1
 
 MAX_READ = 1 << 30  # bytes a call; a record has at most 16,384
 
 NO_SEALING = Sealing()
 OWN = ffi.typeof("gr_session *")
+AGAIN, INTERRUPTED, WARNING = (
+    lib.GNUTLS_E_AGAIN,
+    lib.GNUTLS_E_INTERRUPTED,
+    lib.GNUTLS_E_WARNING_ALERT_RECEIVED,  # not fatal: RFC 5246 §7.2.2
+)
+TICKET_PATIENCE = 60  # milliseconds; as GnuTLS's own, which would lose a part of a record
 FULL = "the transport takes no more for now"
 TIMED_OUT = "the operation timed out"
 
@@ -136,6 +145,8 @@ class Session:
     _cache_expiration: int | None = None
     _offered: envelope.Header | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
+    _put_off = b""  # what record_send has taken and not sent yet
+    raised: BaseException | None = None  # by a callback: see _callbacks.py
 
     def __init__(
         self,
@@ -146,8 +157,10 @@ class Session:
         flags: InitFlag | int = InitFlag.NONE,
         sealing: Sealing | None = None,
     ) -> None:
-        bits = init_flags(role, int(flags))
+        bits = init_flags(role, check_instance("flags", flags, int))
         check_instance("credentials", credentials, Credentials)
+        if sealing is not None:
+            check_instance("sealing", sealing, Sealing)
         self.role: Role = role
         self._sealing = NO_SEALING if sealing is None else sealing
         self._kept: list[object] = [credentials]  # what C points to until the session ends
@@ -240,12 +253,14 @@ class Session:
 
     @rule(ALONE, NEW, where=IN_HELLO)
     def alpn_set_protocols(self, protocols: Iterable[bytes], flags: int = 0) -> None:
-        """Protocol names in order of preference, 1 to 255 bytes each
+        """Up to 8 protocol names in order of preference, 1 to 31 bytes each
         (``gnutls_alpn_set_protocols``). Negotiated anew in each handshake, resumed or not.
         """
         names = [bytes(check_bytes("an ALPN protocol", name)) for name in protocols]
         for name in names:
             check_number("the length of an ALPN protocol", len(name), 1, MAX_PROTOCOL_NAME)
+        check_number("the number of ALPN protocols", len(names), 0, MAX_PROTOCOLS)
+        check_number("flags", flags, 0, MAX_FLAGS)
         views = [ffi.from_buffer("unsigned char[]", name) for name in names]
         data = [(view, len(view)) for view in views]
         datums = ffi.new("gnutls_datum_t[]", data)
@@ -257,7 +272,9 @@ class Session:
         (``gnutls_session_set_verify_cert``). GnuTLS does not run it on a resumed session.
         """
         name = ffi.NULL if hostname is None else ffi.new("char[]", check_name(hostname))
+        check_number("flags", flags, 0, MAX_FLAGS)
         lib.gnutls_session_set_verify_cert(self._c, name, flags)
+        self.verifier = None
         self._kept.append(name)
 
     @rule(ALONE, NEW, where=IN_HELLO)
@@ -292,7 +309,8 @@ class Session:
         self, function: Callable[["Session"], None]
     ) -> None:
         """Call ``function(session)`` when the ClientHello has been read: server name, version
-        and ALPN are known, a ticket is not looked at yet; a session ID was already resolved
+        and ALPN are known, a ticket is not looked at yet; a session ID was already resolved.
+        After a HelloRetryRequest it is called again
         (``gnutls_handshake_set_post_client_hello_function``). Its exception ends the handshake.
         """
         self.post_client_hello = check_callable("function", function)
@@ -314,17 +332,11 @@ class Session:
         PrematureTerminationError, another GnuTLSError, OSError from the socket, and what a
         callback raised. When it fails the peer is told (``gnutls_alert_send_appropriate``).
         """
+        carrier = self._attached()
         self.own.state = STARTED
         self._write(ALONE, lib.gnutls_handshake)
         self.own.state = DONE
-        carrier = self._transport
-        if carrier is not None and carrier.is_socket and self._sent_last():
-            lib.gr_hurry(carrier.c)
-
-    def _sent_last(self) -> bool:
-        """Whether the handshake ended with the client's Finished, and this is the client."""
-        ended_by_client = self._version() >= Protocol.TLS1_3 or self._resumed()
-        return self.role == "client" and ended_by_client
+        lib.gr_hurry(carrier.c)
 
     def bye(self, how: Shutdown = Shutdown.WR) -> None:
         """Send a close_notify, and with ``Shutdown.RDWR`` wait for the peer's
@@ -346,6 +358,7 @@ class Session:
     @rule(WRITE, STARTED | DONE)
     def alert_send(self, level: AlertLevel, description: int) -> None:
         """Send an alert (``gnutls_alert_send``; numbers of RFC 8446 §6)."""
+        check_number("description", description, 0, 255)
         self._write(WRITE, lib.gnutls_alert_send, AlertLevel(level), description)
 
     @rule(LOOK)
@@ -358,7 +371,7 @@ class Session:
     @rule(LOOK)
     def protocol_get_version(self) -> Protocol | None:
         """The protocol version, None before it is known (``gnutls_protocol_get_version``)."""
-        return PROTOCOLS.get(self._version())
+        return None if self.own.state == NEW else PROTOCOLS.get(self._version())
 
     def _version(self) -> int:
         return lib.gnutls_protocol_get_version(self._c)
@@ -466,10 +479,23 @@ class Session:
         """The session in an envelope, for ``set_data`` of a later one; None if the server has
         given no ticket (``gnutls_session_get_data2``). Holds secrets.
 
-        In TLS 1.3 it is the last ticket received. If none has come yet, a socket that waits is
-        read for up to 60 ms and half the handshake's duration. Raises InvalidSessionError if
+        In TLS 1.3 it is the last ticket received. If none has come yet, one record is waited for,
+        up to 60 ms, and read, where the transport waits at all. Raises InvalidSessionError if
         the connection has failed, or the session is too large; as ``set_data`` for the sealing.
         """
+        if self._version() >= Protocol.TLS1_3 and not self.own.tickets:
+            return self._wait_for_ticket()
+        with Freed(wipe=True) as datum:
+            code = lib.gnutls_session_get_data2(self._c, datum)
+            if code < 0:
+                raise session_error_for(code)
+            return self._seal_client(datum)
+
+    def _wait_for_ticket(self) -> bytes | None:
+        carrier = self._attached()
+        carrier.begin(READ)
+        if not lib.gr_record_comes(carrier.c, TICKET_PATIENCE):
+            return None
         with Freed(wipe=True) as datum:
             self._exchange(READ, lib.gnutls_session_get_data2, datum)
             return self._seal_client(datum)
@@ -529,7 +555,7 @@ class Session:
         if code < 0:
             if code not in CLEAN_REFUSALS:
                 self._leak()
-            raise error_for(code)
+            raise session_error_for(code)
         self._offered = opened.header
 
     def _leak(self) -> None:
@@ -588,7 +614,10 @@ class Session:
         none. Raises GnuTLSError in TLS 1.2, else as ``record_send`` does.
         """
         check_number("n", n, 1, 255)
-        self._write(WRITE, lib.gnutls_session_ticket_send, n, 0)
+        # One at a time: GnuTLS puts all into one record, and fails where they do not fit.
+        for _ in range(n - 1 if self._owed is None else 0):
+            self._exchange(WRITE, lib.gnutls_session_ticket_send, 1, 0)
+        self._write(WRITE, lib.gnutls_session_ticket_send, 1, 0)
 
     @rule(ALONE, NEW, CLIENT)
     def set_ticket_function(self, function: TicketFunction) -> None:
@@ -698,6 +727,7 @@ class Session:
             if key is None:
                 envelope.accept(envelope.read_header(data), kinds, self._sealing)
             else:
+                check_bytes("key", key)
                 opened = envelope.open(data, kinds=kinds, store_key=key, sealing=self._sealing)
                 opened.wipe()
         except InvalidSessionError:
@@ -710,7 +740,8 @@ class Session:
         (``gnutls_db_remove_session``): GnuTLS never does it by itself.
         """
         lib.gnutls_db_remove_session(self._c)
-        _callbacks.raise_pending()
+        if _callbacks.owes(self):
+            raise _callbacks.take_raised(self)
 
     # -- records ------------------------------------------------------------------------------
 
@@ -723,10 +754,19 @@ class Session:
         data), TimeoutError at the socket's timeout, OSError from the socket, GnuTLSError.
         """
         check_bytes("data", data)
-        view = ffi.from_buffer(data)
-        if len(view) == 0:
-            return 0
-        return self._write(WRITE, lib.gnutls_record_send, view, len(view))
+        with ffi.from_buffer(data) as view:
+            if len(view) == 0:
+                return 0
+            if self._put_off and self._put_off != bytes(ffi.buffer(view))[: len(self._put_off)]:
+                raise MisuseError("after WantWriteError the same data must be sent")
+            try:
+                answer = self._write(WRITE, lib.gnutls_record_send, view, len(view))
+            except BaseException:
+                if self._owed is not None and self._owed[0] is lib.gnutls_record_send:
+                    self._put_off = bytes(ffi.buffer(view))[: self._owed[1]]
+                raise
+            self._put_off = b""
+            return answer
 
     @rule(READ, DONE)
     def record_recv(self, size: int = 16384) -> bytes:
@@ -747,10 +787,10 @@ class Session:
         """As ``record_recv``, into a writable buffer; returns the number of bytes
         (``gnutls_record_recv``).
         """
-        view = ffi.from_buffer(buffer, require_writable=True)
-        if len(view) == 0:
-            raise ValueError("buffer must have room for at least 1 byte")
-        return self._exchange(READ, lib.gnutls_record_recv, view, len(view))
+        with ffi.from_buffer(buffer, require_writable=True) as view:
+            if len(view) == 0:
+                raise ValueError("buffer must have room for at least 1 byte")
+            return self._exchange(READ, lib.gnutls_record_recv, view, len(view))
 
     @rule(LOOK)
     def record_check_pending(self) -> int:
@@ -773,11 +813,14 @@ class Session:
         lacks ``EARLY_DATA`` after the handshake they were not taken, and must be sent again.
         """
         view = ffi.from_buffer(check_bytes("data", data))
-        if len(view) > self._max_early_data():
-            raise error_for(lib.GNUTLS_E_RECORD_LIMIT_REACHED)
+        limit = self._max_early_data()
+        if len(view) > limit:
+            error = error_for(lib.GNUTLS_E_RECORD_LIMIT_REACHED)
+            error.args = (f"the session allows {limit} bytes of early data",)
+            raise error
         check(lib.gnutls_record_send_early_data(self._c, view, len(view)))
 
-    @rule(LOOK, who=SERVER)
+    @rule(READ, who=SERVER, where=IN_HELLO | IN_CALLBACK)
     def record_recv_early_data(self, size: int = 16384) -> bytes:
         """The client's early data, up to `size` bytes a call; the empty bytes when there are no
         more (``gnutls_record_recv_early_data``).
@@ -797,10 +840,9 @@ class Session:
         return self._max_early_data()
 
     def _max_early_data(self) -> int:
-        # Without a session GnuTLS before 3.8.9 says 4 GiB, and drops what is sent.
-        if self.role == "client" and self._offered is None:
-            return 0
-        return lib.gnutls_record_get_max_early_data_size(self._c)
+        size = lib.gnutls_record_get_max_early_data_size(self._c)
+        # Before 3.8.9 a client that may send none is told 4 GiB, and what it sends is dropped.
+        return 0 if self.role == "client" and size == (1 << 32) - 1 else size
 
     @rule(LOOK)
     def early_cipher_get(self) -> int:
@@ -835,66 +877,48 @@ class Session:
 
     # -- how an operation runs ----------------------------------------------------------------
 
+    def _attached(self) -> MemoryTransport | SocketTransport:
+        if self._transport is None:
+            raise MisuseError("attach a transport first")
+        return self._transport
+
     def _exchange(self, direction: int, call: Callable[..., int], *args: object) -> int:
         """Run a C call that may read or write until it has an answer that is not an error."""
-        carrier = self._transport
-        if carrier is None:
-            raise MisuseError("attach a transport first")
+        carrier = self._attached()
         carrier.begin(direction)
-        code = call(self._c, *args)
-        if code < 0 or _callbacks.raised.error is not None:
-            code = self._settle(carrier, direction, code, call, *args)
-        return code
+        while True:
+            code = call(self._c, *args)
+            if _callbacks.owes(self):
+                self._give_up(call, lib.GNUTLS_E_INTERNAL_ERROR)
+                raise _callbacks.take_raised(self)
+            if code >= 0:
+                return code
+            if code == AGAIN:
+                # Or a ticket or a key update was read instead of data: go on.
+                if blocked := lib.gr_blocked(carrier.c):
+                    raise self._blocked(direction, blocked)
+            elif code == INTERRUPTED:
+                carrier.renew(direction)
+            elif code != WARNING or direction != ALONE:
+                error = self._error(direction, code)
+                self._give_up(call, code)
+                raise error
 
-    def _settle(
-        self,
-        carrier: MemoryTransport | SocketTransport,
-        direction: int,
-        code: int,
-        call: Callable[..., int],
-        *args: object,
-    ) -> int:
-        """Repeat the call where it was only interrupted, and raise where it has failed."""
-        try:
-            while True:
-                _callbacks.raise_pending()
-                if code == lib.GNUTLS_E_AGAIN:
-                    self._raise_blocked(carrier)
-                elif code == lib.GNUTLS_E_WARNING_ALERT_RECEIVED and direction == ALONE:
-                    pass  # not fatal, says RFC 5246 §7.2.2: the handshake goes on
-                elif code < 0 and code != lib.GNUTLS_E_INTERRUPTED:
-                    raise self._error(carrier, code, direction)
-                elif code >= 0:
-                    return code
-                code = call(self._c, *args)
-        except (WantReadError, WantWriteError):
-            raise
-        except BaseException as error:
-            if call is lib.gnutls_handshake:
-                self._alert(error)
-            # Or the alert is lost. Never waits: a peer that does not read must not hold up an
-            # error.
-            lib.gr_flush(carrier.c, direction, 0)
-            raise
+    def _blocked(self, direction: int, number: int) -> Exception:
+        if number == errno.ETIMEDOUT:
+            return TimeoutError(TIMED_OUT)
+        carrier = self._attached()
+        # Who only reads waits for the peer, whatever else is still to be sent.
+        if direction & WRITE and carrier.is_socket and lib.gr_pending(carrier.c):
+            return WantWriteError(FULL)
+        return WantReadError("the transport has nothing to read for now")
 
-    def _raise_blocked(self, carrier: MemoryTransport | SocketTransport) -> None:
-        """GNUTLS_E_AGAIN: raise if the transport said so. A ticket or key update that was read
-        instead of data comes out the same way, and then the call is repeated.
-        """
-        blocked = lib.gr_blocked(carrier.c)
-        if blocked == errno.ETIMEDOUT:
-            raise TimeoutError(TIMED_OUT)
-        if blocked:
-            if carrier.is_socket and lib.gr_pending(carrier.c):
-                raise WantWriteError(FULL)
-            raise WantReadError("the transport has nothing to read for now")
-
-    def _error(
-        self, carrier: MemoryTransport | SocketTransport, code: int, direction: int
-    ) -> Exception:
-        number = lib.gr_read_error(carrier.c)
-        if number and direction & READ:
+    def _error(self, direction: int, code: int) -> Exception:
+        carrier = self._attached().c
+        if direction & READ and (number := lib.gr_read_error(carrier)):
             return OSError(number, os.strerror(number))
+        if code == lib.GNUTLS_E_UNEXPECTED_PACKET_LENGTH and lib.gr_ended(carrier):
+            code = lib.GNUTLS_E_PREMATURE_TERMINATION  # inside a record
         error = error_for(code)
         if isinstance(error, AlertError):
             error.alert = lib.gnutls_alert_get(self._c)
@@ -904,41 +928,37 @@ class Session:
             error.reasons = certificate_verification_status_print(error.status)
         return error
 
-    def _alert(self, error: BaseException) -> None:
-        """Tell the peer that the handshake has failed, unless it was he who ended it."""
-        if isinstance(error, GnuTLSError) and not isinstance(error, AlertError):
-            code = error.code or lib.GNUTLS_E_INTERNAL_ERROR
-        elif isinstance(error, OSError | AlertError):
-            return
-        else:
-            code = lib.GNUTLS_E_INTERNAL_ERROR
-        lib.gnutls_alert_send_appropriate(self._c, code)
+    def _give_up(self, call: Callable[..., int], code: int) -> None:
+        """Tell the peer that the handshake has failed, unless it was he who ended it. Never
+        waits: a peer that does not read must not hold up an error.
+        """
+        if call is lib.gnutls_handshake and code != lib.GNUTLS_E_FATAL_ALERT_RECEIVED:
+            lib.gnutls_alert_send_appropriate(self._c, code)
+            lib.gr_flush(self._attached().c, ALONE, 0)
 
     def _write(self, direction: int, call: Callable[..., int], *args: object) -> int:
         """Run a C call that writes, send all that it has written, and return what it returned.
 
-        Where the socket takes no more, the answer stays owed until the call is repeated.
+        Where the socket takes no more, that answer stays owed until the call is repeated.
         """
-        carrier = self._transport
+        carrier = self._attached()
         if self._owed is None:
             self._owed = call, self._exchange(direction, call, *args)
-        elif carrier is not None:
+        else:
             carrier.begin(direction)
         owed_by, answer = self._owed
         if owed_by is not call:
             raise MisuseError("after WantWriteError the same call must be repeated")
-        if carrier is not None and carrier.is_socket:
-            while (number := lib.gr_flush(carrier.c, direction, 1)) == errno.EINTR:
-                pass  # Python serves the signal here
-            if number == errno.EAGAIN:
-                raise WantWriteError(FULL)
-            if number == errno.ETIMEDOUT:
-                raise TimeoutError(TIMED_OUT)
-            # A handshake that is complete stays so: the next call finds the connection broken.
-            if number and call is not lib.gnutls_handshake:
-                self._owed = None
-                raise OSError(number, os.strerror(number))
+        while (number := lib.gr_flush(carrier.c, direction, 1)) == errno.EINTR:
+            carrier.renew(direction)  # after Python has served its signals
+        if number == errno.EAGAIN:
+            raise WantWriteError(FULL)
+        if number == errno.ETIMEDOUT:
+            raise TimeoutError(TIMED_OUT)
         self._owed = None
+        # A handshake that is complete stays so: the next call finds the connection broken.
+        if number and call is not lib.gnutls_handshake:
+            raise OSError(number, os.strerror(number))
         return answer
 
 
@@ -946,9 +966,7 @@ class Session:
 def init_flags(role: Role, flags: int) -> int:
     if role not in ("client", "server"):
         raise ValueError(f"role must be 'client' or 'server', not {role!r}")
-    known = InitFlag(0)
-    for flag in InitFlag:
-        known |= flag
+    known = sum(int(flag) for flag in InitFlag)
     if flags & ~known:
         raise ValueError(f"flags has bits that mean nothing here: {flags & ~known:#x}")
     for flag, version in FLAG_VERSIONS.items():
@@ -957,8 +975,14 @@ def init_flags(role: Role, flags: int) -> int:
     return flags | (lib.GNUTLS_SERVER if role == "server" else lib.GNUTLS_CLIENT)
 
 
-@lru_cache(maxsize=64)
 def priority_for(text: str | None) -> CData:
+    if text is not None and "\0" in check_instance("priority", text, str):
+        raise ValueError("priority must not contain NUL")
+    return parse_priority(text)
+
+
+@lru_cache(maxsize=64)
+def parse_priority(text: str | None) -> CData:
     """A parsed priority string; sessions share it (``gnutls_priority_init2``)."""
     pointer, where = ffi.new("gnutls_priority_t *"), ffi.new("const char **")
     raw = ffi.NULL if text is None else ffi.new("char[]", text.encode())

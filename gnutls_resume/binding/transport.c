@@ -2,8 +2,9 @@
  *
  * - push only appends to `out`: a flight leaves in one piece, when a pull would block and
  *   before every return to Python (gr_flush). GnuTLS never sees a send fail, nor EAGAIN.
- * - The descriptor and the deadline belong to one operation, which begins with gr_begin: a
- *   number used again after close() would otherwise get our records.
+ * - The descriptor and the deadline belong to one operation, which begins with gr_begin, and the
+ *   descriptor is asked for again after each wait: a number used again after close() would
+ *   otherwise get our records.
  * - After the handshake one thread may read while another writes, so each direction has its
  *   own operation; the lock guards the buffers, and is never held while waiting.
  * - Nothing here touches Python: cffi has released the GIL.
@@ -18,6 +19,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -38,6 +40,8 @@ typedef struct {
 	int64_t deadline; /* CLOCK_MONOTONIC nanoseconds; -1 never, 0 do not wait */
 	int error;	  /* errno of the failure, ETIMEDOUT at the deadline */
 	int blocked;	  /* the transport, not GnuTLS, said EAGAIN */
+	int ended;	  /* the peer has closed its side */
+	int moved;	  /* something was read */
 } gr_operation;
 
 typedef struct {
@@ -50,6 +54,8 @@ typedef struct {
 	gr_buffer out;
 	gr_operation reading, writing;
 	uint64_t received, sent; /* bytes */
+	unsigned char header[5]; /* of the record that is being read */
+	size_t header_size, body_left;
 } gr_transport;
 
 /* -- buffers ------------------------------------------------------------------------------ */
@@ -135,8 +141,8 @@ static int gr_wait(const gr_operation *operation, short events)
 
 /* -- sending ------------------------------------------------------------------------------ */
 
-/* In a handshake that the client ends, its first data follow its Finished at once: Nagle's
- * algorithm would hold them until the server's delayed acknowledgement (some 40 ms). Returns
+/* Whose Finished or ticket was the last message of a handshake may send data at once: Nagle's
+ * algorithm would hold them until the other side's delayed acknowledgement (some 40 ms). Returns
  * whether the option was changed, and so has to be put back. */
 static int gr_nodelay(int fd, int on)
 {
@@ -188,7 +194,7 @@ size_t gr_pending(gr_transport *transport)
 }
 
 /* Send what has been pushed, waiting until the operation's deadline if `wait`. Returns 0 when
- * nothing is left, else errno. */
+ * nothing is left, else errno; EINTR after a wait: call again, with the descriptor of then. */
 int gr_flush(gr_transport *transport, int direction, int wait)
 {
 	gr_operation *operation = gr_side(transport, direction);
@@ -203,18 +209,18 @@ int gr_flush(gr_transport *transport, int direction, int wait)
 		transport->hurry = 0;
 		hurry = gr_nodelay(operation->fd, 1);
 	}
-	do {
-		error = gr_send_some(transport, operation->fd);
-		if (error != EAGAIN || !wait)
-			break;
+	error = gr_send_some(transport, operation->fd);
+	if (error == EAGAIN && wait) {
 		error = gr_wait(operation, POLLOUT);
-	} while (error == 0);
+		if (error == 0)
+			error = EINTR; /* the descriptor has to be asked for again */
+	}
 	if (hurry)
 		gr_nodelay(operation->fd, 0);
 	return error;
 }
 
-/* The handshake is over and the client's Finished was its last message: see gr_nodelay. */
+/* The handshake is over: see gr_nodelay. */
 void gr_hurry(gr_transport *transport)
 {
 	transport->hurry = 1;
@@ -235,13 +241,38 @@ static ssize_t gr_push(gnutls_transport_ptr_t pointer, const void *data, size_t 
 
 /* -- receiving ---------------------------------------------------------------------------- */
 
+/* Follow the records, to know where one ends. */
+static void gr_follow(gr_transport *transport, const unsigned char *data, size_t size)
+{
+	while (size > 0) {
+		size_t n;
+
+		if (transport->body_left > 0) {
+			n = size < transport->body_left ? size : transport->body_left;
+			transport->body_left -= n;
+			if (transport->body_left == 0)
+				transport->header_size = 0;
+		} else {
+			n = 1;
+			transport->header[transport->header_size++] = *data;
+			if (transport->header_size == 5) {
+				transport->body_left = (size_t)transport->header[3] << 8 |
+						       transport->header[4];
+				if (transport->body_left == 0)
+					transport->header_size = 0;
+			}
+		}
+		data += n;
+		size -= n;
+	}
+}
+
 static ssize_t gr_pull_memory(gr_transport *transport, void *data, size_t size)
 {
 	ssize_t n;
 
 	pthread_mutex_lock(&transport->lock);
 	n = (ssize_t)gr_consume(&transport->in, data, size);
-	transport->received += (uint64_t)n;
 	if (n == 0 && !transport->eof) {
 		transport->reading.blocked = 1;
 		errno = EAGAIN;
@@ -254,71 +285,106 @@ static ssize_t gr_pull_memory(gr_transport *transport, void *data, size_t size)
 static ssize_t gr_pull_socket(gr_transport *transport, void *data, size_t size)
 {
 	gr_operation *operation = &transport->reading;
+	short events = POLLIN;
 	ssize_t n;
 	int error;
 
-	for (;;) {
+	/* A peer that always has something to read must not put off the deadline. */
+	if (operation->moved && operation->deadline > 0 && gr_now() >= operation->deadline) {
+		error = ETIMEDOUT;
+	} else {
 		n = recv(operation->fd, data, size, MSG_DONTWAIT);
-		if (n >= 0) {
-			transport->received += (uint64_t)n;
+		if (n >= 0)
 			return n;
-		}
 		error = errno;
-		if (error == EAGAIN || error == EWOULDBLOCK) {
-			short events = POLLIN;
-
-			/* A failed send is no reason to stop reading: the peer's alert may wait. */
-			if (!transport->send_error && gr_send_some(transport, operation->fd) == EAGAIN)
-				events |= POLLOUT;
-			error = gr_wait(operation, events);
-			if (error == 0)
-				continue;
-		}
-		if (error == EAGAIN || error == ETIMEDOUT)
-			operation->blocked = 1;
-		if (error != EAGAIN && error != EINTR)
-			operation->error = error;
-		errno = error == ETIMEDOUT ? EAGAIN : error;
-		return -1;
 	}
+	if (error == EAGAIN || error == EWOULDBLOCK) {
+		/* A failed send is no reason to stop reading: the peer's alert may wait. */
+		if (!transport->send_error && gr_send_some(transport, operation->fd) == EAGAIN)
+			events |= POLLOUT;
+		error = gr_wait(operation, events);
+		if (error == 0)
+			error = EINTR; /* the descriptor has to be asked for again */
+	}
+	if (error == EAGAIN || error == ETIMEDOUT)
+		operation->blocked = 1;
+	if (error != EAGAIN && error != EINTR)
+		operation->error = error;
+	errno = error == ETIMEDOUT ? EAGAIN : error;
+	return -1;
 }
 
 static ssize_t gr_pull(gnutls_transport_ptr_t pointer, void *data, size_t size)
 {
 	gr_transport *transport = pointer;
+	ssize_t n = transport->memory ? gr_pull_memory(transport, data, size)
+				      : gr_pull_socket(transport, data, size);
 
-	return transport->memory ? gr_pull_memory(transport, data, size)
-				 : gr_pull_socket(transport, data, size);
+	if (n > 0) {
+		transport->reading.moved = 1;
+		transport->received += (uint64_t)n;
+		gr_follow(transport, data, (size_t)n);
+	} else if (n == 0) {
+		transport->reading.ended = 1;
+	}
+	return n;
 }
 
-/* GnuTLS asks it before a read that must not take longer than `milliseconds`. */
+/* Whether a whole record can be read without waiting. */
+static int gr_whole_record(gr_transport *transport)
+{
+	unsigned char header[5];
+	size_t waiting = 0;
+
+	if (transport->memory) {
+		pthread_mutex_lock(&transport->lock);
+		waiting = gr_length(&transport->in);
+		if (waiting >= sizeof(header))
+			memcpy(header, transport->in.data + transport->in.start, sizeof(header));
+		pthread_mutex_unlock(&transport->lock);
+	} else if (recv(transport->reading.fd, header, sizeof(header), MSG_PEEK | MSG_DONTWAIT) ==
+		   sizeof(header)) {
+		int bytes = 0;
+
+		if (ioctl(transport->reading.fd, FIONREAD, &bytes) == 0 && bytes > 0)
+			waiting = (size_t)bytes;
+	}
+	return waiting >= sizeof(header) &&
+	       waiting - sizeof(header) >= ((size_t)header[3] << 8 | header[4]);
+}
+
+/* Wait for a whole record, where the operation waits at all: gnutls_session_get_data2 reads one
+ * for a ticket, and drops what it has read of one that is not complete in time. */
+int gr_record_comes(gr_transport *transport, int milliseconds)
+{
+	const struct timespec moment = { 0, 1000000 };
+	int64_t until = gr_now() + (int64_t)milliseconds * 1000000;
+	int64_t deadline = transport->reading.deadline;
+
+	if (transport->header_size > 0)
+		return 0; /* a part of one was read before */
+	if (!transport->memory && !transport->send_error)
+		gr_send_some(transport, transport->reading.fd);
+	if (transport->memory || deadline == 0)
+		return gr_whole_record(transport);
+	if (deadline > 0 && deadline < until)
+		until = deadline;
+	while (!gr_whole_record(transport)) {
+		if (gr_now() >= until)
+			return 0;
+		nanosleep(&moment, NULL); /* poll() would not wait while there is a part */
+	}
+	return 1;
+}
+
+/* GnuTLS asks before it reads the header, and again before the body, but only where
+ * gr_record_comes said yes. */
 static int gr_pull_timeout(gnutls_transport_ptr_t pointer, unsigned int milliseconds)
 {
 	gr_transport *transport = pointer;
-	gr_operation patience = transport->reading;
-	int64_t until = gr_now() + (int64_t)milliseconds * 1000000;
-	struct pollfd ready = { patience.fd, POLLIN, 0 };
-	int error;
 
-	if (transport->memory) {
-		size_t waiting;
-
-		pthread_mutex_lock(&transport->lock);
-		waiting = gr_length(&transport->in);
-		pthread_mutex_unlock(&transport->lock);
-		return waiting > 0 || transport->eof;
-	}
-	if (!transport->send_error)
-		gr_send_some(transport, patience.fd);
-	if (patience.deadline == 0 || milliseconds == 0)
-		return poll(&ready, 1, 0) > 0;
-	if (patience.deadline < 0 || until < patience.deadline)
-		patience.deadline = until;
-	error = gr_wait(&patience, POLLIN);
-	if (error == 0 || error == ETIMEDOUT)
-		return error == 0;
-	errno = error;
-	return -1;
+	(void)milliseconds;
+	return transport->header_size > 0 || gr_whole_record(transport);
 }
 
 /* -- for Python --------------------------------------------------------------------------- */
@@ -356,7 +422,7 @@ void gr_transport_attach(gr_transport *transport, gnutls_session_t session)
 /* Begin an operation in the given directions; timeout in seconds, negative for none. */
 void gr_begin(gr_transport *transport, int direction, int fd, double timeout)
 {
-	gr_operation operation = { fd, -1, 0, 0 };
+	gr_operation operation = { .fd = fd, .deadline = -1 };
 
 	if (timeout == 0)
 		operation.deadline = 0;
@@ -366,6 +432,15 @@ void gr_begin(gr_transport *transport, int direction, int fd, double timeout)
 		transport->reading = operation;
 	if (direction & GR_WRITE)
 		transport->writing = operation;
+}
+
+/* Go on with an operation after a wait, with the descriptor of now. */
+void gr_renew(gr_transport *transport, int direction, int fd)
+{
+	if (direction & GR_READ)
+		transport->reading.fd = fd;
+	if (direction & GR_WRITE)
+		transport->writing.fd = fd;
 }
 
 /* Why the pull of this operation said EAGAIN: 0 it did not (GnuTLS itself did), EAGAIN,
@@ -383,6 +458,11 @@ int gr_blocked(gr_transport *transport)
 int gr_read_error(gr_transport *transport)
 {
 	return transport->reading.error;
+}
+
+int gr_ended(gr_transport *transport)
+{
+	return transport->reading.ended;
 }
 
 int gr_feed(gr_transport *transport, const void *data, size_t size)

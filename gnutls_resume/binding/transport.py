@@ -32,8 +32,8 @@ class Transport:
 
     is_socket = False
 
-    def __init__(self, *, memory: bool) -> None:
-        c = lib.gr_transport_new(memory)
+    def __init__(self) -> None:
+        c = lib.gr_transport_new(not self.is_socket)
         if c == ffi.NULL:
             raise MemoryError
         self.c = ffi.gc(c, lib.gr_transport_free)
@@ -41,6 +41,9 @@ class Transport:
 
     def begin(self, direction: int) -> None:
         """Get ready for one operation."""
+
+    def renew(self, direction: int) -> None:
+        """Go on with it after a wait or a signal."""
 
     @property
     def received(self) -> int:
@@ -59,9 +62,6 @@ class MemoryTransport(Transport):
     ``feed`` what came from the peer, send what ``drain`` returns; a session that lacks input
     raises WantReadError. Serves one session.
     """
-
-    def __init__(self) -> None:
-        super().__init__(memory=True)
 
     def feed(self, data: BytesLike) -> None:
         """Hand over bytes from the peer."""
@@ -96,13 +96,20 @@ class SocketTransport(Transport):
     is_socket = True
 
     def __init__(self, sock: Socket) -> None:
-        super().__init__(memory=False)
+        super().__init__()
         self._socket = weakref.ref(sock)
 
     def begin(self, direction: int) -> None:
+        sock, descriptor = self._alive()
+        timeout = sock.gettimeout()
+        lib.gr_begin(self.c, direction, descriptor, -1.0 if timeout is None else timeout)
+
+    def renew(self, direction: int) -> None:
+        lib.gr_renew(self.c, direction, self._alive()[1])
+
+    def _alive(self) -> tuple[Socket, int]:
         sock = self._socket()
         descriptor = -1 if sock is None else sock.fileno()
         if sock is None or descriptor < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        timeout = sock.gettimeout()
-        lib.gr_begin(self.c, direction, descriptor, -1.0 if timeout is None else timeout)
+        return sock, descriptor

@@ -45,9 +45,9 @@ typedef struct {
 #define GR_WRONG_ROLE ...
 #define GR_WRONG_PLACE ...
 
-int gr_enter(gr_session *own, int rule);
-void gr_leave(gr_session *own, int turns);
-int gr_callback(gr_session *own, int callback);
+int gr_enter(gr_session *own, int rule, uint64_t call);
+void gr_leave(gr_session *own, uint64_t call);
+int gr_callback(gr_session *own, int place);
 
 void *gr_malloc(size_t size);
 void gr_free(void *pointer);
