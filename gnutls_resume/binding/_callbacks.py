@@ -52,19 +52,21 @@ last_warning: dict[str, float] = {}
 
 def owes(session: "Session") -> bool:
     """Whether the C call that has just returned left an exception to be raised."""
-    return session.raised is not None or stray.error is not None
+    raised = session.raised
+    return stray.error is not None or (raised is not None and threading.get_ident() in raised)
 
 
 def take_raised(session: "Session") -> BaseException:
     """That exception; the first of several."""
-    error = session.raised or stray.error
-    session.raised = stray.error = None
+    error = (session.raised or {}).pop(threading.get_ident(), None) or stray.error
+    stray.error = None
     assert error is not None
     return error
 
 
 def keep(session: "Session", error: BaseException) -> None:
-    session.raised = session.raised or error
+    session.raised = session.raised or {}
+    session.raised.setdefault(threading.get_ident(), error)
 
 
 def onerror(_kind: object, error: Any, _traceback: object) -> None:  # noqa: ANN401

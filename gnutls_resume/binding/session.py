@@ -146,7 +146,7 @@ class Session:
     _offered: envelope.Header | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
     _put_off = b""  # what record_send has taken and not sent yet
-    raised: BaseException | None = None  # by a callback: see _callbacks.py
+    raised: dict[int, BaseException] | None = None  # by callbacks, and their thread
 
     def __init__(
         self,
@@ -757,13 +757,14 @@ class Session:
         with ffi.from_buffer(data) as view:
             if len(view) == 0:
                 return 0
-            if self._put_off and self._put_off != bytes(ffi.buffer(view))[: len(self._put_off)]:
+            if self._put_off and self._put_off != ffi.buffer(view)[: len(self._put_off)]:
                 raise MisuseError("after WantWriteError the same data must be sent")
             try:
                 answer = self._write(WRITE, lib.gnutls_record_send, view, len(view))
             except BaseException:
-                if self._owed is not None and self._owed[0] is lib.gnutls_record_send:
-                    self._put_off = bytes(ffi.buffer(view))[: self._owed[1]]
+                owed_by, size = self._owed or (None, 0)
+                mine = owed_by is lib.gnutls_record_send
+                self._put_off = ffi.buffer(view)[:size] if mine else b""
                 raise
             self._put_off = b""
             return answer
@@ -893,11 +894,10 @@ class Session:
                 raise _callbacks.take_raised(self)
             if code >= 0:
                 return code
-            if code == AGAIN:
-                # Or a ticket or a key update was read instead of data: go on.
-                if blocked := lib.gr_blocked(carrier.c):
-                    raise self._blocked(direction, blocked)
-            elif code == INTERRUPTED:
+            if code == AGAIN and (blocked := lib.gr_blocked(carrier.c)):
+                raise self._blocked(direction, blocked)
+            if code in {AGAIN, INTERRUPTED}:
+                # A wait is over, or something else than data was read: a ticket, a key update.
                 carrier.renew(direction)
             elif code != WARNING or direction != ALONE:
                 error = self._error(direction, code)

@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,11 +26,13 @@ import pytest
 from conftest import Certificates
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pair import TLS12, TLS13, Setting, Sockets, bounded, in_thread, tcp_pair
+from pair import TLS12, TLS13, Pair, Setting, Sockets, bounded, in_thread, tcp_pair
 
 from gnutls_resume.binding import (
     CertificateRequest,
     CertificateStatus,
+    HandshakeType,
+    HookTime,
     MemoryTransport,
     Session,
     Shutdown,
@@ -116,12 +119,14 @@ def messages(count: int) -> bytes:
     return b"".join(map(message, range(count)))
 
 
-def send_until(error: type[Exception], session: Session) -> int:
-    """Send numbered messages to a peer that does not read; the number of the one that failed."""
+def send_until(error: type[Exception], session: Session, data: bytes | None = None) -> int:
+    """Send numbered messages, or always `data`, to a peer that does not read; the number of the
+    one that failed.
+    """
     number = 0
     try:
         while True:
-            assert session.record_send(message(number)) == RECORD
+            assert session.record_send(data or message(number)) == RECORD
             number += 1
     except error:
         return number
@@ -501,23 +506,24 @@ def test_a_handshake_waits_for_room_before_it_waits_for_input(
 ) -> None:
     end, other = ends
     end.setblocking(blocking)
-    full = threading.Event()
+    stuffing, begun = fill(end), threading.Event()
+    setting.prepare = lambda client, server: client.handshake_set_hook_function(
+        HandshakeType.CLIENT_HELLO, HookTime.POST, lambda *_: begun.set()
+    )
     with setting.pair(None, ends) as pair:
+        if not blocking:
+            with pytest.raises(WantWriteError):
+                pair.client.handshake()
 
         def serve() -> None:
-            full.wait(SOON)
+            assert begun.wait(SOON)
+            time.sleep(0.1)  # nothing shows that it is in the kernel by now
             discard(other, stuffing)
             pair.server.handshake()
 
-        stuffing = fill(end)
         with in_thread(serve) as errors:
-            if not blocking:
-                with pytest.raises(WantWriteError):
-                    pair.client.handshake()
-            full.set()
             driven(end, pair.client.handshake)
         assert not errors
-        assert pair.server.get_flags() is not None
 
 
 def test_the_socket_counts_what_goes_through_it(setting: Setting, tcp: Sockets) -> None:
@@ -818,6 +824,34 @@ def test_a_read_beside_a_send_that_was_put_off_wants_to_read(
         send_until(WantWriteError, pair.client)
         with pytest.raises(WantReadError):
             pair.client.record_recv()
+
+
+def test_putting_off_the_start_of_much_data_does_not_copy_all_of_it(
+    setting: Setting, unix: Sockets
+) -> None:
+    data = bytes(20_000_000)
+    with setting.connected(unix) as pair:
+        unix[0].setblocking(False)
+        send_until(WantWriteError, pair.client, data)
+        tracemalloc.start()
+        try:
+            with pytest.raises(WantWriteError):
+                pair.client.record_send(data)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_connection_that_breaks_after_a_send_was_put_off_says_so_ever_after(
+    setting: Setting, unix: Sockets
+) -> None:
+    with setting.connected(unix) as pair:
+        unix[0].setblocking(False)
+        number = send_until(WantWriteError, pair.client)
+        unix[1].close()
+        for data in (message(number), b"other data"):
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                pair.client.record_send(data)
 
 
 def test_an_error_does_not_hold_on_to_the_buffer_handed_in(setting: Setting, unix: Sockets) -> None:
@@ -1137,24 +1171,63 @@ def test_who_gets_the_number_of_a_socket_in_use_gets_nothing_from_us(
         assert not errors
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        0,
+        3,
+        9,
+    ],
+)
 def test_who_gets_the_number_of_a_socket_in_use_loses_nothing_to_us(
-    setting: Setting, unix: Sockets
+    setting: Setting, unix: Sockets, before: int
 ) -> None:
-    with setting.connected(unix) as pair:
+    with by_hand(setting, unix) as pair:
+        server = memory(pair.server)
+        pair.server.record_send(b"now the reader wakes")
+        unix[1].sendall(server.drain(before))
 
         def receive_one() -> None:
-            with suppress(OSError):
-                assert pair.client.record_recv() == b"now the reader wakes"
+            with suppress(OSError, GnuTLSError):
+                pair.client.record_recv()
 
         with in_thread(receive_one) as errors:
             wait_until_busy(pair.client)
             time.sleep(0.1)  # nothing shows that it is in the kernel by now
             with reused(unix[0]) as (stranger, other):
                 other.sendall(b"private")
-                pair.server.record_send(b"now the reader wakes")
+                unix[1].sendall(server.drain(1))
+                time.sleep(0.1)
+                with suppress(BrokenPipeError):
+                    unix[1].sendall(server.drain())
                 wait_until_free(pair.client)
                 assert stranger.recv(100, socket.MSG_DONTWAIT) == b"private"
         assert not errors
+
+
+@contextmanager
+def by_hand(setting: Setting, ends: Sockets) -> Iterator[Pair]:
+    """A client on the first socket, after its handshake with a server in memory, whose bytes
+    have to be put on the second.
+    """
+    end, wire = ends
+    with setting.pair(None, (end, MemoryTransport())) as pair:
+        server = memory(pair.server)
+
+        def serve() -> None:
+            while True:
+                try:
+                    pair.server.handshake()
+                    break
+                except WantReadError:
+                    wire.sendall(server.drain())
+                    server.feed(wire.recv(RECORD))
+
+        with in_thread(serve) as errors:
+            pair.client.handshake()
+        assert not errors
+        wire.sendall(server.drain())
+        yield pair
 
 
 def wait_until_busy(session: Session) -> None:
@@ -1167,6 +1240,7 @@ def wait_until_free(session: Session) -> None:
 
 
 def wait_for(session: Session, words: str) -> None:
+    """Until a handshake is refused in these words."""
     deadline = time.monotonic() + SOON
     while time.monotonic() < deadline:
         with pytest.raises(MisuseError) as caught:
@@ -1212,21 +1286,8 @@ def test_get_data_loses_nothing_of_a_record_that_is_still_on_its_way(
     setting: Setting, ends: Sockets, timeout: float | None
 ) -> None:
     end, wire = ends
-    with setting.pair(None, (end, MemoryTransport())) as pair:
+    with by_hand(setting, ends) as pair:
         server = memory(pair.server)
-
-        def serve() -> None:
-            while True:
-                try:
-                    pair.server.handshake()
-                    break
-                except WantReadError:
-                    wire.sendall(server.drain())
-                    server.feed(wire.recv(RECORD))
-
-        with in_thread(serve) as errors:
-            pair.client.handshake()
-        assert not errors
         pair.server.record_send(bytes(1000))
         wire.sendall(server.drain(500))
         end.settimeout(timeout)
