@@ -299,7 +299,7 @@ def give_gnutls(data: bytes) -> tuple[int, bytes]:
     returned there.
     """
     done = subprocess.run(
-        [sys.executable, "-c", BARE], input=data, capture_output=True, timeout=60, check=False
+        [sys.executable, "-P", "-c", BARE], input=data, capture_output=True, timeout=60, check=False
     )
     return done.returncode, done.stdout
 

@@ -10,7 +10,7 @@ from gnutls_resume.errors import FeatureMissingError, GnuTLSError
 
 # Imports the package over a compiled module that says something else of itself.
 PRETEND = """
-import sys, types, importlib.util
+import sys, types, importlib.machinery, importlib.util
 name = "gnutls_resume._gnutls"
 folder = importlib.util.find_spec("gnutls_resume").submodule_search_locations
 spec = importlib.machinery.PathFinder.find_spec(name, folder)
@@ -33,7 +33,7 @@ import gnutls_resume
 def complaint(version: bytes = b"3.8.0", *, new_enough: bool = True, more: str = "") -> str:
     code = PRETEND.format(version=version, new_enough=new_enough, more=more)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     return done.stderr.strip().rpartition("\n")[2]
 
@@ -59,7 +59,7 @@ def test_a_build_of_other_sources_is_refused_where_the_sources_are() -> None:
 def test_a_missing_module_says_how_to_build_it() -> None:
     code = "import sys; sys.modules['gnutls_resume._gnutls'] = None; import gnutls_resume"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert "pip install ." in done.stderr.strip().rpartition("\n")[2]
 

@@ -205,7 +205,7 @@ def test_tickets_are_sent_beside_a_reader_and_handed_over_beside_a_writer(
 def test_what_a_ticket_function_raises_comes_out_of_the_reader_not_of_the_writer(
     setting: Setting, tcp: Sockets
 ) -> None:
-    count, over = 200, threading.Event()
+    count, over = 1000, threading.Event()
 
     def refuse(*_: object) -> None:
         raise Struck
@@ -227,7 +227,7 @@ def test_what_a_ticket_function_raises_comes_out_of_the_reader_not_of_the_writer
         try:
             for _ in range(count):
                 pair.server.ticket_send(1)
-                time.sleep(0.001)
+                time.sleep(0.0002)
             pair.server.bye()
         finally:
             over.set()
