@@ -61,6 +61,7 @@ class _Lib:
     GR_CHECKSUM_SIZE: int
     GR_CLIENT: int
     GR_CLOSED: int
+    GR_DEADLINE: int
     GR_DONE: int
     GR_FINGERPRINT: _CDataBase
     GR_HAS_CIPHERSUITE_GET: int

@@ -52,20 +52,18 @@ last_warning: dict[str, float] = {}
 
 def owes(session: "Session") -> bool:
     """Whether the C call that has just returned left an exception to be raised."""
-    raised = session.raised
-    return stray.error is not None or (raised is not None and threading.get_ident() in raised)
+    return stray.error is not None or threading.get_ident() in session.raised
 
 
 def take_raised(session: "Session") -> BaseException:
     """That exception; the first of several."""
-    error = (session.raised or {}).pop(threading.get_ident(), None) or stray.error
+    error = session.raised.pop(threading.get_ident(), None) or stray.error
     stray.error = None
     assert error is not None
     return error
 
 
 def keep(session: "Session", error: BaseException) -> None:
-    session.raised = session.raised or {}
     session.raised.setdefault(threading.get_ident(), error)
 
 
@@ -92,8 +90,9 @@ def session_of(c: CData) -> "Session":
 
 def run(session: "Session", place: int, call: Callable[..., Any], *args: object) -> bool:
     """Call a hook that may end the handshake; False if it raised."""
-    before = lib.gr_callback(session.own, place)
+    before = 0
     try:
+        before = lib.gr_callback(session.own, place)
         call(*args)
     except BaseException as error:  # noqa: BLE001 - nothing may go through C
         keep(session, error)
@@ -105,8 +104,9 @@ def run(session: "Session", place: int, call: Callable[..., Any], *args: object)
 
 def ask(session: "Session", kind: str, call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
     """Call into the caller's database; None if it raised, which is counted and logged."""
-    before = lib.gr_callback(session.own, IN_CALLBACK)
+    before = 0
     try:
+        before = lib.gr_callback(session.own, IN_CALLBACK)
         return call(*args)
     except Exception as error:  # noqa: BLE001 - any fault of a store is a miss
         session.note_db_failure(error)

@@ -50,14 +50,15 @@ class Secret:
     """
 
     def __init__(self, name: str, raw: BytesLike, length: int) -> None:
-        view = memoryview(check_bytes(name, raw, length=length)).cast("B")
-        if len(set(view)) < FEWEST_DISTINCT:
-            raise ValueError(
-                f"{name} has fewer than {FEWEST_DISTINCT} distinct byte values: that is no "
-                "random key; make one with generate()"
-            )
-        self._memory = wiped_memory(length)
-        ffi.memmove(self._memory, view, length)
+        # Released at once: an error that lives on must not keep the caller's buffer locked.
+        with memoryview(check_bytes(name, raw, length=length)).cast("B") as view:
+            if len(set(view)) < FEWEST_DISTINCT:
+                raise ValueError(
+                    f"{name} has fewer than {FEWEST_DISTINCT} distinct byte values: that is no "
+                    "random key; make one with generate()"
+                )
+            self._memory = wiped_memory(length)
+            ffi.memmove(self._memory, view, length)
         self._datum: CData = ffi.new("gnutls_datum_t *", (self._memory, length))
 
     @property

@@ -146,7 +146,6 @@ class Session:
     _offered: envelope.Header | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
     _put_off = b""  # what record_send has taken and not sent yet
-    raised: dict[int, BaseException] | None = None  # by callbacks, and their thread
 
     def __init__(
         self,
@@ -162,6 +161,7 @@ class Session:
         if sealing is not None:
             check_instance("sealing", sealing, Sealing)
         self.role: Role = role
+        self.raised: dict[int, BaseException] = {}  # by callbacks: their thread, what it owes
         self._sealing = NO_SEALING if sealing is None else sealing
         self._kept: list[object] = [credentials]  # what C points to until the session ends
         self._handle = ffi.new_handle(weakref.ref(self))
@@ -813,13 +813,13 @@ class Session:
         Raises GnuTLSError if they exceed ``record_get_max_early_data_size``. If ``get_flags``
         lacks ``EARLY_DATA`` after the handshake they were not taken, and must be sent again.
         """
-        view = ffi.from_buffer(check_bytes("data", data))
         limit = self._max_early_data()
-        if len(view) > limit:
-            error = error_for(lib.GNUTLS_E_RECORD_LIMIT_REACHED)
-            error.args = (f"the session allows {limit} bytes of early data",)
-            raise error
-        check(lib.gnutls_record_send_early_data(self._c, view, len(view)))
+        with ffi.from_buffer(check_bytes("data", data)) as view:
+            if len(view) > limit:
+                error = error_for(lib.GNUTLS_E_RECORD_LIMIT_REACHED)
+                error.args = (f"the session allows {limit} bytes of early data",)
+                raise error
+            check(lib.gnutls_record_send_early_data(self._c, view, len(view)))
 
     @rule(READ, who=SERVER, where=IN_HELLO | IN_CALLBACK)
     def record_recv_early_data(self, size: int = 16384) -> bytes:
@@ -890,7 +890,7 @@ class Session:
         while True:
             code = call(self._c, *args)
             if _callbacks.owes(self):
-                self._give_up(call, lib.GNUTLS_E_INTERNAL_ERROR)
+                self._give_up(direction, call, lib.GNUTLS_E_INTERNAL_ERROR)
                 raise _callbacks.take_raised(self)
             if code >= 0:
                 return code
@@ -901,11 +901,11 @@ class Session:
                 carrier.renew(direction)
             elif code != WARNING or direction != ALONE:
                 error = self._error(direction, code)
-                self._give_up(call, code)
+                self._give_up(direction, call, code)
                 raise error
 
     def _blocked(self, direction: int, number: int) -> Exception:
-        if number == errno.ETIMEDOUT:
+        if number == lib.GR_DEADLINE:
             return TimeoutError(TIMED_OUT)
         carrier = self._attached()
         # Who only reads waits for the peer, whatever else is still to be sent.
@@ -928,13 +928,13 @@ class Session:
             error.reasons = certificate_verification_status_print(error.status)
         return error
 
-    def _give_up(self, call: Callable[..., int], code: int) -> None:
-        """Tell the peer that the handshake has failed, unless it was he who ended it. Never
-        waits: a peer that does not read must not hold up an error.
+    def _give_up(self, direction: int, call: Callable[..., int], code: int) -> None:
+        """Tell the peer that the handshake has failed, unless it was he who ended it, and send
+        what is left. Never waits: a peer that does not read must not hold up an error.
         """
         if call is lib.gnutls_handshake and code != lib.GNUTLS_E_FATAL_ALERT_RECEIVED:
             lib.gnutls_alert_send_appropriate(self._c, code)
-            lib.gr_flush(self._attached().c, ALONE, 0)
+        lib.gr_flush(self._attached().c, direction, 0)
 
     def _write(self, direction: int, call: Callable[..., int], *args: object) -> int:
         """Run a C call that writes, send all that it has written, and return what it returned.
@@ -953,7 +953,7 @@ class Session:
             carrier.renew(direction)  # after Python has served its signals
         if number == errno.EAGAIN:
             raise WantWriteError(FULL)
-        if number == errno.ETIMEDOUT:
+        if number == lib.GR_DEADLINE:
             raise TimeoutError(TIMED_OUT)
         self._owed = None
         # A handshake that is complete stays so: the next call finds the connection broken.

@@ -29,6 +29,8 @@
 
 #define GR_READ 1
 #define GR_WRITE 2
+#define GR_DEADLINE (-1) /* beside errno, whose ETIMEDOUT the kernel may give too */
+#define GR_LAST_WORDS 1000000000 /* nanoseconds for the peer's alert after a failed send */
 
 typedef struct {
 	unsigned char *data;
@@ -38,8 +40,9 @@ typedef struct {
 typedef struct {
 	int fd;
 	int64_t deadline; /* CLOCK_MONOTONIC nanoseconds; -1 never, 0 do not wait */
-	int error;	  /* errno of the failure, ETIMEDOUT at the deadline */
-	int blocked;	  /* the transport, not GnuTLS, said EAGAIN */
+	int alone;	  /* it both reads and writes */
+	int error;	  /* errno of the failure */
+	int blocked;	  /* EAGAIN, GR_DEADLINE: the transport, not GnuTLS, said EAGAIN */
 	int ended;	  /* the peer has closed its side */
 	int moved;	  /* something was read */
 } gr_operation;
@@ -76,7 +79,7 @@ static int gr_append(gr_buffer *buffer, const void *data, size_t size)
 
 		if (size > SIZE_MAX / 2 - waiting)
 			return -1;
-		while (capacity < waiting + size)
+		while (capacity / 2 < waiting + size) /* half of it stays free for more */
 			capacity *= 2;
 		grown = malloc(capacity);
 		if (grown == NULL)
@@ -117,7 +120,7 @@ static int64_t gr_now(void)
 }
 
 /* Returns 0 when the descriptor is ready, else errno: EAGAIN where the operation does not wait,
- * ETIMEDOUT at its deadline, EINTR for a signal that Python must serve. */
+ * GR_DEADLINE at its deadline, EINTR for a signal that Python must serve. */
 static int gr_wait(const gr_operation *operation, short events)
 {
 	struct pollfd ready = { operation->fd, events, 0 };
@@ -130,13 +133,13 @@ static int gr_wait(const gr_operation *operation, short events)
 		int64_t left = operation->deadline - gr_now();
 
 		if (left <= 0)
-			return ETIMEDOUT;
+			return GR_DEADLINE;
 		milliseconds = left / 1000000 >= INT32_MAX ? INT32_MAX : (int)(left / 1000000 + 1);
 	}
 	n = poll(&ready, 1, milliseconds);
 	if (n < 0)
 		return errno;
-	return n == 0 ? ETIMEDOUT : 0;
+	return n == 0 ? GR_DEADLINE : 0;
 }
 
 /* -- sending ------------------------------------------------------------------------------ */
@@ -210,13 +213,13 @@ int gr_flush(gr_transport *transport, int direction, int wait)
 		hurry = gr_nodelay(operation->fd, 1);
 	}
 	error = gr_send_some(transport, operation->fd);
+	if (hurry)
+		gr_nodelay(operation->fd, 0);
 	if (error == EAGAIN && wait) {
 		error = gr_wait(operation, POLLOUT);
 		if (error == 0)
 			error = EINTR; /* the descriptor has to be asked for again */
 	}
-	if (hurry)
-		gr_nodelay(operation->fd, 0);
 	return error;
 }
 
@@ -274,7 +277,7 @@ static ssize_t gr_pull_memory(gr_transport *transport, void *data, size_t size)
 	pthread_mutex_lock(&transport->lock);
 	n = (ssize_t)gr_consume(&transport->in, data, size);
 	if (n == 0 && !transport->eof) {
-		transport->reading.blocked = 1;
+		transport->reading.blocked = EAGAIN;
 		errno = EAGAIN;
 		n = -1;
 	}
@@ -285,13 +288,14 @@ static ssize_t gr_pull_memory(gr_transport *transport, void *data, size_t size)
 static ssize_t gr_pull_socket(gr_transport *transport, void *data, size_t size)
 {
 	gr_operation *operation = &transport->reading;
+	gr_operation patience = *operation;
 	short events = POLLIN;
 	ssize_t n;
 	int error;
 
 	/* A peer that always has something to read must not put off the deadline. */
 	if (operation->moved && operation->deadline > 0 && gr_now() >= operation->deadline) {
-		error = ETIMEDOUT;
+		error = GR_DEADLINE;
 	} else {
 		n = recv(operation->fd, data, size, MSG_DONTWAIT);
 		if (n >= 0)
@@ -299,18 +303,26 @@ static ssize_t gr_pull_socket(gr_transport *transport, void *data, size_t size)
 		error = errno;
 	}
 	if (error == EAGAIN || error == EWOULDBLOCK) {
-		/* A failed send is no reason to stop reading: the peer's alert may wait. */
 		if (!transport->send_error && gr_send_some(transport, operation->fd) == EAGAIN)
 			events |= POLLOUT;
-		error = gr_wait(operation, events);
+		/* A failed send is no reason to stop reading, the peer's alert may wait; but a
+		 * handshake will get nothing more. */
+		if (transport->send_error && operation->alone && operation->deadline != 0) {
+			patience.deadline = gr_now() + GR_LAST_WORDS;
+			if (operation->deadline > 0 && operation->deadline < patience.deadline)
+				patience.deadline = operation->deadline;
+		}
+		error = gr_wait(&patience, events);
+		if (error == GR_DEADLINE && patience.deadline != operation->deadline)
+			error = transport->send_error;
 		if (error == 0)
 			error = EINTR; /* the descriptor has to be asked for again */
 	}
-	if (error == EAGAIN || error == ETIMEDOUT)
-		operation->blocked = 1;
-	if (error != EAGAIN && error != EINTR)
+	if (error == EAGAIN || error == GR_DEADLINE)
+		operation->blocked = error;
+	else if (error != EINTR)
 		operation->error = error;
-	errno = error == ETIMEDOUT ? EAGAIN : error;
+	errno = error == GR_DEADLINE ? EAGAIN : error;
 	return -1;
 }
 
@@ -422,7 +434,7 @@ void gr_transport_attach(gr_transport *transport, gnutls_session_t session)
 /* Begin an operation in the given directions; timeout in seconds, negative for none. */
 void gr_begin(gr_transport *transport, int direction, int fd, double timeout)
 {
-	gr_operation operation = { .fd = fd, .deadline = -1 };
+	gr_operation operation = { .fd = fd, .deadline = -1, .alone = direction == (GR_READ | GR_WRITE) };
 
 	if (timeout == 0)
 		operation.deadline = 0;
@@ -444,15 +456,13 @@ void gr_renew(gr_transport *transport, int direction, int fd)
 }
 
 /* Why the pull of this operation said EAGAIN: 0 it did not (GnuTLS itself did), EAGAIN,
- * ETIMEDOUT. Read once: the next pull starts afresh. */
+ * GR_DEADLINE. Read once: the next pull starts afresh. */
 int gr_blocked(gr_transport *transport)
 {
 	int blocked = transport->reading.blocked;
 
 	transport->reading.blocked = 0;
-	if (!blocked)
-		return 0;
-	return transport->reading.error == ETIMEDOUT ? ETIMEDOUT : EAGAIN;
+	return blocked;
 }
 
 int gr_read_error(gr_transport *transport)

@@ -65,9 +65,9 @@ class MemoryTransport(Transport):
 
     def feed(self, data: BytesLike) -> None:
         """Hand over bytes from the peer."""
-        view = data if type(data) is bytes else ffi.from_buffer(check_bytes("data", data))
-        if lib.gr_feed(self.c, view, len(view)) != 0:
-            raise MemoryError
+        with ffi.from_buffer(check_bytes("data", data)) as view:
+            if lib.gr_feed(self.c, view, len(view)) != 0:
+                raise MemoryError
 
     def drain(self, size: int | None = None) -> bytes:
         """Take the bytes for the peer, at most `size` of them."""

@@ -872,6 +872,17 @@ def test_an_error_does_not_hold_on_to_the_buffer_handed_in(setting: Setting, uni
     assert not held
 
 
+def test_an_error_does_not_hold_on_to_the_early_data_handed_in(setting: Setting) -> None:
+    data = bytearray(10)
+    with setting.pair() as pair, pytest.raises(GnuTLSError) as caught:
+        pair.client.record_send_early_data(data)  # without a session none may be sent
+    try:
+        data.append(0)
+    except BufferError:
+        traceback.clear_frames(caught.tb)
+        pytest.fail("the data are still held")
+
+
 def test_reading_goes_on_beside_a_send_that_was_put_off(setting: Setting, ends: Sockets) -> None:
     end = ends[0]
     with setting.connected(ends) as pair:
@@ -1392,3 +1403,15 @@ def test_what_a_signal_handler_raises_comes_out_and_sending_can_go_on(
         with in_thread(lambda: received.append(receive(pair.server, (number + 1) * RECORD))):
             assert pair.client.record_send(message(number)) == RECORD
         assert received == [messages(number + 1)]
+
+
+# -- a send that has failed -------------------------------------------------------------------
+
+
+def test_a_handshake_that_cannot_send_ends_though_the_peer_is_silent(
+    setting: Setting, ends: Sockets
+) -> None:
+    ends[0].settimeout(SOON)
+    ends[0].shutdown(socket.SHUT_WR)
+    with setting.pair(None, ends) as pair, pytest.raises(BrokenPipeError):
+        pair.client.handshake()
