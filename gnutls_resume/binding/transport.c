@@ -1,4 +1,5 @@
-/* The two transports: a socket's descriptor, and memory. Rules:
+/* The two transports: a socket's descriptor, and memory. They stand in one file, a little over
+ * the usual size, because they share the buffers, the lock and the rules:
  *
  * - push only appends to `out`: a flight leaves in one piece, when a pull would block and
  *   before every return to Python (gr_flush). GnuTLS never sees a send fail, nor EAGAIN.
