@@ -35,7 +35,7 @@ NO_COMPILER = (
 def fingerprint() -> str:
     """SHA-256 over the sources of the compiled module; ``_ffi.py`` compares it at import."""
     digest = hashlib.sha256()
-    for path in [*CDEF, *HELPERS]:
+    for path in sorted(BINDING.rglob("*.[ch]")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

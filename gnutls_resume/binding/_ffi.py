@@ -53,16 +53,11 @@ def version_number(version: str) -> int:
 
 def stale_build() -> bool:
     """Whether the sources have changed since the build. A wheel has no sources to compare."""
-    binding = Path(__file__).parent
-    headers = binding.glob("cdef/*.h")
-    sources = sorted(headers, key=lambda path: (path.name != "types.h", path.name))
+    sources = sorted(Path(__file__).parent.rglob("*.[ch]"))  # as fingerprint() in build_ffi.py
     if not sources:
         return False
     digest = hashlib.sha256()
-    for path in [
-        *sources,
-        *(binding / n for n in ("compat.h", "transport.c", "session.c", "envelope.c")),
-    ]:
+    for path in sources:
         digest.update(path.read_bytes())
     return digest.hexdigest() != c_string(lib.GR_FINGERPRINT)
 

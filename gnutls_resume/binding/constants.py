@@ -144,6 +144,6 @@ class AlertLevel(IntEnum):
 class ChannelBinding(IntEnum):
     """``gnutls_channel_binding_t`` (RFC 5929, RFC 9266)."""
 
-    TLS_UNIQUE = 0
-    TLS_SERVER_END_POINT = 1
-    TLS_EXPORTER = 2
+    TLS_UNIQUE = lib.GNUTLS_CB_TLS_UNIQUE
+    TLS_SERVER_END_POINT = lib.GNUTLS_CB_TLS_SERVER_END_POINT
+    TLS_EXPORTER = lib.GNUTLS_CB_TLS_EXPORTER

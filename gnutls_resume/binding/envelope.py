@@ -243,8 +243,8 @@ def open(  # noqa: A001 - what is sealed is opened
     """
     raw = checked_size(envelope)
     header = parse(raw)
-    sealed = header.protection == Protection.SEALED
-    opened = (decrypt if sealed else verify)(raw, header, store_key, sealing)
+    key = opening_key(header, sealing)
+    opened = decrypt(raw, header, store_key, key) if key else verify(raw, header, store_key)
     try:
         accept(header, kinds, sealing)
         if opened.size < SMALLEST:
@@ -258,6 +258,13 @@ def open(  # noqa: A001 - what is sealed is opened
 def read_header(envelope: BytesLike) -> Header:
     """The header of an envelope, unverified. Raises as `open` does."""
     return parse(checked_size(envelope))
+
+
+def accept_unverified(envelope: BytesLike, *, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
+    """All that `open` checks but the check itself, without the store key. Raises as it does."""
+    header = read_header(envelope)
+    opening_key(header, sealing)
+    accept(header, kinds, sealing)
 
 
 def parse(raw: bytes) -> Header:
@@ -283,7 +290,6 @@ def checked_size(envelope: BytesLike) -> bytes:
 
 def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
     """Raise InvalidSessionError if an intact session may not be used here and now."""
-    opening_key(header, sealing)
     if header.gnutls_version != GNUTLS_VERSION_NUMBER or header.transport != TLS:
         raise InvalidSessionError(InvalidReason.OTHER_VERSION)
     if header.kind not in kinds:
@@ -298,23 +304,23 @@ def accept(header: Header, kinds: tuple[Kind, ...], sealing: Sealing) -> None:
 
 def opening_key(header: Header, sealing: Sealing) -> SealingKey | None:
     """The key that opens it, None for a checksum; InvalidSessionError if it is not at hand."""
-    key = sealing.key.with_id(header.key_id) if sealing.key else None
+    if header.protection == Protection.CHECKSUM and sealing.key is None:
+        return None
     # Anyone can make a checksum: with a key, only what it sealed is believed.
-    if (header.protection == Protection.SEALED) != (key is not None) or (sealing.key and not key):
+    sealed = header.protection == Protection.SEALED
+    key = sealing.key.with_id(header.key_id) if sealed and sealing.key else None
+    if key is None:
         raise InvalidSessionError(InvalidReason.OTHER_KEY)
     return key
 
 
-def verify(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
-    opening_key(header, sealing)
+def verify(raw: bytes, header: Header, store_key: bytes) -> Opened:
     if not lib.gr_verify(raw, HEADER.size, header.length, store_key, len(store_key)):
         raise InvalidSessionError(InvalidReason.DAMAGED)
     return Opened(header, ffi.from_buffer(CHARS, raw), HEADER.size)
 
 
-def decrypt(raw: bytes, header: Header, store_key: bytes, sealing: Sealing) -> Opened:
-    key = opening_key(header, sealing)
-    assert key is not None
+def decrypt(raw: bytes, header: Header, store_key: bytes, key: SealingKey) -> Opened:
     body = lib.gr_decrypt(
         raw, HEADER.size, header.length, store_key, len(store_key), key.datum, header.salt
     )

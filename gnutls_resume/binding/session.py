@@ -725,7 +725,7 @@ class Session:
         kinds = (Kind.SERVER_ENTRY,)
         try:
             if key is None:
-                envelope.accept(envelope.read_header(data), kinds, self._sealing)
+                envelope.accept_unverified(data, kinds=kinds, sealing=self._sealing)
             else:
                 check_bytes("key", key)
                 opened = envelope.open(data, kinds=kinds, store_key=key, sealing=self._sealing)
