@@ -228,7 +228,8 @@ def test_times_of_an_entry_are_those_of_its_handshake(
     assert data is not None
     for session in (entry, data):
         created = db_check_entry_time(session)
-        assert before <= created <= after
+        # GnuTLS's clock may differ from Python's a little: one is coarse.
+        assert before - 1 <= created <= after + 1
         assert db_check_entry_expire_time(session) - created == (seconds or 21_600)
 
 

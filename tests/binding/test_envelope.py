@@ -324,7 +324,7 @@ def test_header_means_what_the_docstring_says(
     assert header["gnutls_version"] == VERSION
     assert header["transport"] == 1
     assert header["protocol_version"] == (0x0304 if way == "ticket-1.3" else 0x0303)
-    assert before - 1 <= header["created"] <= after, "C's clock may be some ms behind"
+    assert before - 1 <= header["created"] <= after + 1, "C's clock may differ a little"
     assert header["expires"] == header["created"] + 1234
     assert header["policy"] == hashlib.sha256(b"the context").digest()
     assert (header["key_id"] == bytes(8)) is not sealed
