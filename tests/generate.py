@@ -35,7 +35,6 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_certificate_allocate_credentials": "`Credentials`",
     "gnutls_certificate_free_credentials": "`Credentials`",
     "gnutls_certificate_set_x509_crl_mem": "`Credentials`",
-    "gnutls_certificate_set_x509_key_mem2": "`Credentials`",
     "gnutls_certificate_set_x509_trust_mem": "`Credentials`",
     "gnutls_check_version": "`GNUTLS_VERSION`",
     "gnutls_db_get_ptr": "nothing: callbacks are Python callables, and carry their own state",
@@ -56,6 +55,8 @@ THROUGH_HELPERS = {
     "gnutls_deinit",
     "gnutls_init",
     "gnutls_handshake_set_hook_function",
+    "gnutls_record_recv",
+    "gnutls_record_send",
     "gnutls_transport_set_ptr",
 }
 

@@ -40,7 +40,7 @@ from gnutls_resume.binding.constants import (
     SessionFlag,
     Shutdown,
 )
-from gnutls_resume.binding.credentials import Credentials
+from gnutls_resume.binding.credentials import Credentials, KeyPair
 from gnutls_resume.binding.db import (
     db_check_entry_expire_time,
     db_check_entry_time,
@@ -64,6 +64,7 @@ __all__ = [
     "HandshakeType",
     "HookTime",
     "InitFlag",
+    "KeyPair",
     "Kind",
     "MemoryTransport",
     "Protocol",

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gnutls_resume.binding._datum import bytes_of
-from gnutls_resume.binding._ffi import CData, ffi, lib
+from gnutls_resume.binding._ffi import CData, c_string, ffi, lib
 from gnutls_resume.binding._rule import IN_CALLBACK, IN_HELLO
 from gnutls_resume.binding.constants import HandshakeType, HookTime
 
@@ -155,6 +155,14 @@ def gr_py_verify(c: CData) -> int:
     return 0 if accepted and accepted[0] is True else REFUSED
 
 
+@ffi.def_extern(error=0, onerror=onerror)
+def gr_py_keylog(c: CData, label: CData, secret: CData) -> int:
+    session = session_of(c)
+    assert session.keylog is not None
+    run(session, IN_CALLBACK, session.keylog, c_string(label), bytes_of(secret))
+    return 0
+
+
 # -- the session database ---------------------------------------------------------------------
 
 
@@ -202,6 +210,7 @@ def gr_py_anti_replay_add(pointer: CData, expires: int, key: CData, data: CData)
 
 POST_CLIENT_HELLO = lib.gr_py_post_client_hello
 VERIFY = lib.gr_py_verify
+KEYLOG = lib.gr_py_keylog
 DB_STORE = lib.gr_py_db_store
 DB_RETRIEVE = lib.gr_py_db_retrieve
 DB_REMOVE = lib.gr_py_db_remove

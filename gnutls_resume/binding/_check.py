@@ -1,6 +1,7 @@
 """Return code -> exception: a table, not a ladder."""
 
 from gnutls_resume.binding._ffi import c_string, lib
+from gnutls_resume.binding.constants import CertificateStatus
 from gnutls_resume.errors import (
     AlertError,
     GnuTLSError,
@@ -41,6 +42,24 @@ def with_facts(error: GnuTLSError, code: int) -> GnuTLSError:
     error.name = c_string(lib.gnutls_strerror_name(code))
     error.fatal = bool(lib.gnutls_error_is_fatal(code))
     return error
+
+
+# RFC 8446 §6.2, as OpenSSL chooses them; the first that fits.
+ALERTS = {
+    CertificateStatus.REVOKED: 44,  # certificate_revoked
+    CertificateStatus.SIGNER_NOT_FOUND | CertificateStatus.SIGNER_NOT_CA: 48,  # unknown_ca
+    CertificateStatus.EXPIRED: 45,  # certificate_expired
+    CertificateStatus.PURPOSE_MISMATCH: 43,  # unsupported_certificate
+}
+BAD_CERTIFICATE = 42
+
+
+def alert_for(error: BaseException) -> int | None:
+    """The alert that tells the peer of an error better than GnuTLS would, if there is one."""
+    if isinstance(error, VerificationError) and error.status:
+        fitting = (alert for status, alert in ALERTS.items() if error.status & status)
+        return next(fitting, BAD_CERTIFICATE)
+    return error.alert if isinstance(error, AlertError) and error.alert else None
 
 
 def check(code: int) -> int:

@@ -33,6 +33,11 @@ class InitFlag(IntFlag):
     NO_TICKETS = 1 << 10
     """A client neither asks for TLS 1.2 tickets nor resumes by TLS 1.3 ticket."""
     FORCE_CLIENT_CERT = 1 << 9
+    """A client shows its certificate whatever authorities the server names."""
+    KEY_SHARE_TOP = 1 << 11
+    """A client sends a key share for its first group, and not for two."""
+    KEY_SHARE_TOP2 = 1 << 12
+    KEY_SHARE_TOP3 = 1 << 13
     POST_HANDSHAKE_AUTH = 1 << 14
     NO_AUTO_REKEY = 1 << 15
     SAFE_PADDING_CHECK = 1 << 16

@@ -1,12 +1,11 @@
 """Certificates, keys and trust for sessions."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from gnutls_resume.binding._arguments import check_bytes
 from gnutls_resume.binding._check import check
-from gnutls_resume.binding._datum import Freed, datum_of
+from gnutls_resume.binding._datum import Freed, datum_of, wiped_memory
 from gnutls_resume.binding._ffi import CData, ffi, lib
 
 Pem = str | os.PathLike[str] | bytes
@@ -39,25 +38,29 @@ class Credentials:
         check(lib.gnutls_certificate_allocate_credentials(pointer))
         self.c = ffi.gc(pointer[0], lib.gnutls_certificate_free_credentials)
         if certificate is not None and key is not None:
-            self._set_key(certificate, key)
+            self.add(KeyPair(certificate, key))
         if trust is not None:
-            with pem("trust", trust) as datum:
-                pem_format = lib.GNUTLS_X509_FMT_PEM
-                code = lib.gnutls_certificate_set_x509_trust_mem(self.c, datum, pem_format)
-            if check(code) == 0:
+            text, pem = Text("trust", trust), lib.GNUTLS_X509_FMT_PEM
+            if check(lib.gnutls_certificate_set_x509_trust_mem(self.c, text.datum, pem)) == 0:
                 raise ValueError("trust holds no certificate")
         if crl is not None:
-            with pem("crl", crl) as datum:
-                pem_format = lib.GNUTLS_X509_FMT_PEM
-                check(lib.gnutls_certificate_set_x509_crl_mem(self.c, datum, pem_format))
+            text, pem = Text("crl", crl), lib.GNUTLS_X509_FMT_PEM
+            check(lib.gnutls_certificate_set_x509_crl_mem(self.c, text.datum, pem))
 
-    def _set_key(self, certificate: Pem, key: Pem) -> None:
-        with pem("certificate", certificate) as chain, pem("key", key) as private:
-            check(
-                lib.gnutls_certificate_set_x509_key_mem2(
-                    self.c, chain, private, lib.GNUTLS_X509_FMT_PEM, ffi.NULL, 0
-                )
+    def add(self, pair: "KeyPair") -> None:
+        """Show this certificate too, before the first session uses the credentials
+        (``gnutls_certificate_set_x509_key_mem2``).
+        """
+        check(
+            lib.gnutls_certificate_set_x509_key_mem2(
+                self.c,
+                pair.certificate.datum,
+                pair.key.datum,
+                lib.GNUTLS_X509_FMT_PEM,
+                pair.password,
+                0,
             )
+        )
 
     def set_x509_system_trust(self) -> int:
         """Trust the system's authorities as well; returns how many were loaded
@@ -69,25 +72,48 @@ class Credentials:
         return "<Credentials>"
 
 
-@contextmanager
-def pem(name: str, source: Pem) -> Iterator[CData]:
-    """The PEM text as a datum. What was read from a file is wiped afterwards."""
-    if isinstance(source, bytes):
-        datum, _memory = datum_of(source)
-        yield datum
-        return
-    try:
-        path = os.fspath(source)
-    except TypeError:
-        kind = type(source).__name__
-        raise TypeError(f"{name} must be a path or PEM bytes, not {kind}") from None
-    if "-----BEGIN" in os.fsdecode(path):
-        raise TypeError(f"{name} must be a path or PEM bytes, not PEM text in a str")
-    if "\0" in os.fsdecode(path):
-        raise ValueError(f"{name} must be a path without null characters")
-    with Freed(wipe=True) as datum:
-        code = lib.gnutls_load_file(os.fsencode(path), datum)
-        if code == lib.GNUTLS_E_FILE_ERROR:
-            Path(path).open("rb").close()  # says which OSError it is
-        check(code)
-        yield datum
+class KeyPair:
+    """A certificate chain and its private key, read and not yet parsed. The key and its
+    `password` (bytes, for an encrypted key) stay in C memory that is wiped.
+
+    Raises TypeError or ValueError for a wrong argument, OSError for a file.
+    """
+
+    def __init__(self, certificate: Pem, key: Pem, password: bytes | None = None) -> None:
+        self.certificate, self.key = Text("certificate", certificate), Text("key", key)
+        self.password: CData = ffi.NULL
+        if password is not None:
+            if b"\0" in bytes(check_bytes("password", password)):
+                raise ValueError("password must not contain NUL")
+            self._memory = wiped_memory(len(password) + 1)
+            ffi.memmove(self._memory, password, len(password))
+            self.password = ffi.cast("char *", self._memory)
+
+    def __repr__(self) -> str:
+        return "<KeyPair>"
+
+
+class Text:
+    """PEM text as a datum, in C memory that is wiped if it was read from a file."""
+
+    def __init__(self, name: str, source: Pem) -> None:
+        if isinstance(source, bytes):
+            self.datum, self._memory = datum_of(source)
+            return
+        try:
+            path = os.fspath(source)
+        except TypeError:
+            kind = type(source).__name__
+            raise TypeError(f"{name} must be a path or PEM bytes, not {kind}") from None
+        if "-----BEGIN" in os.fsdecode(path):
+            raise TypeError(f"{name} must be a path or PEM bytes, not PEM text in a str")
+        if "\0" in os.fsdecode(path):
+            raise ValueError(f"{name} must be a path without null characters")
+        with Freed(wipe=True) as datum:
+            code = lib.gnutls_load_file(os.fsencode(path), datum)
+            if code == lib.GNUTLS_E_FILE_ERROR:
+                Path(path).open("rb").close()  # says which OSError it is
+            check(code)
+            self._memory = wiped_memory(datum.size)
+            ffi.memmove(self._memory, datum.data, datum.size)
+            self.datum = ffi.new("gnutls_datum_t *", (self._memory, datum.size))

@@ -255,6 +255,31 @@ def open(  # noqa: A001 - what is sealed is opened
     return opened
 
 
+def reseal(data: BytesLike, source: Sealing, target: Sealing) -> bytes:
+    """A client's session as it is, expired or not, from one protection into another.
+
+    Raises as `open` does. Both sealings have the session's context.
+    """
+    raw = checked_size(data)
+    header = parse(raw)
+    key = opening_key(header, source)
+    opened = decrypt(raw, header, b"", key) if key else verify(raw, header, b"")
+    try:
+        datum = ffi.new("gnutls_datum_t *", (opened.pointer, opened.size))
+        return seal(
+            datum,
+            kind=Kind(header.kind),
+            protocol_version=header.protocol_version,
+            created=header.created,
+            expires=header.expires,
+            server_name=opened.server_name,
+            store_key=b"",
+            sealing=target,
+        )
+    finally:
+        opened.wipe()
+
+
 def read_header(envelope: BytesLike) -> Header:
     """The header of an envelope, unverified. Raises as `open` does."""
     return parse(checked_size(envelope))

@@ -28,7 +28,7 @@ from gnutls_resume.binding._arguments import (
     check_name,
     check_number,
 )
-from gnutls_resume.binding._check import check, error_for, session_error_for
+from gnutls_resume.binding._check import alert_for, check, error_for, session_error_for
 from gnutls_resume.binding._datum import CHARS, Freed, bytes_of, uncleared
 from gnutls_resume.binding._ffi import CData, c_string, ffi, lib, require, require_version
 from gnutls_resume.binding._rule import (
@@ -83,6 +83,7 @@ Retrieve = Callable[[bytes], bytes | None]
 Remove = Callable[[bytes], object]
 TicketFunction = Callable[[bytes, int], None]
 Hook = Callable[["Session", int, int, bool, bytes], None]
+Keylog = Callable[[str, bytes], object]
 
 # The dummy that GnuTLS hands out for "no ticket yet".
 NO_DATA = bytes(4)
@@ -99,7 +100,7 @@ MAX_FLAGS = (1 << 32) - 1
 MAX_READ = 1 << 30  # bytes a call; a record has at most 16,384
 
 NO_SEALING = Sealing()
-OWN = ffi.typeof("gr_session *")
+OWN, PROGRESS = ffi.typeof("gr_session *"), ffi.typeof("size_t[2]")
 AGAIN, INTERRUPTED, WARNING = (
     lib.GNUTLS_E_AGAIN,
     lib.GNUTLS_E_INTERRUPTED,
@@ -134,16 +135,21 @@ class Session:
     hooks: dict[tuple[int, int], Hook] | None = None
     post_client_hello: Callable[["Session"], None] | None = None
     verifier: Callable[["Session"], bool] | None = None
+    keylog: Keylog | None = None
     database: tuple[Store, Retrieve, Remove] | None = None
     ticket_function: TicketFunction | None = None
     db_failures = 0
     """How many calls of the session database failed, or returned what cannot be resumed."""
     db_error: Exception | None = None
     """The last of these failures."""
+    server_name = ""
+    """What the envelopes of this session are to say; ``server_name_set`` sets it too."""
+    not_after: int | None = None
+    """Unix seconds after which no session stored from now on may be resumed."""
+    offered: envelope.Header | None = None
+    """The header of the session that ``set_data`` has offered."""
     _transport: MemoryTransport | SocketTransport | None = None
-    _server_name = ""
     _cache_expiration: int | None = None
-    _offered: envelope.Header | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
     _put_off = b""  # what record_send has taken and not sent yet
 
@@ -210,7 +216,7 @@ class Session:
         # Only now: the library may look at these until the end.
         self._kept.clear()
         self.hooks = self.database = self.ticket_function = None
-        self.post_client_hello = self.verifier = None
+        self.post_client_hello = self.verifier = self.keylog = None
 
     def __del__(self) -> None:
         if self.own is not None and self.own.state & OPEN:
@@ -249,7 +255,7 @@ class Session:
         """The server's host name for SNI, at most 255 bytes (``gnutls_server_name_set``)."""
         raw = check_name(name)
         check(lib.gnutls_server_name_set(self._c, lib.GNUTLS_NAME_DNS, raw, len(raw)))
-        self._server_name = name
+        self.server_name = name
 
     @rule(ALONE, NEW, where=IN_HELLO)
     def alpn_set_protocols(self, protocols: Iterable[bytes], flags: int = 0) -> None:
@@ -284,6 +290,15 @@ class Session:
         """
         self.verifier = check_callable("verify", verify)
         lib.gnutls_session_set_verify_function(self._c, _callbacks.VERIFY)
+
+    @rule(ALONE, NEW)
+    def set_keylog_function(self, keylog: Keylog) -> None:
+        """Call ``keylog(label, secret)`` for each secret of the connection, for a file as
+        Wireshark reads it (``gnutls_session_set_keylog_function``). Its exception comes out of
+        the call that ran it.
+        """
+        self.keylog = check_callable("keylog", keylog)
+        lib.gnutls_session_set_keylog_function(self._c, _callbacks.KEYLOG)
 
     @rule(ALONE, NEW, SERVER, where=IN_HELLO)
     def certificate_server_set_request(self, request: CertificateRequest) -> None:
@@ -337,6 +352,14 @@ class Session:
         self._write(ALONE, lib.gnutls_handshake)
         self.own.state = DONE
         lib.gr_hurry(carrier.c)
+
+    @rule(ALONE, DONE, CLIENT)
+    def reauth(self) -> None:
+        """Show the certificate after the handshake, when ``record_recv`` has raised
+        ``GNUTLS_E_REAUTH_REQUEST`` (``gnutls_reauth``, RFC 8446 §4.6.2). The session needs
+        ``InitFlag.POST_HANDSHAKE_AUTH``. Raises as ``handshake`` does.
+        """
+        self._write(ALONE, lib.gnutls_reauth, 0)
 
     def bye(self, how: Shutdown = Shutdown.WR) -> None:
         """Send a close_notify, and with ``Shutdown.RDWR`` wait for the peer's
@@ -422,12 +445,21 @@ class Session:
             return bytes_of(datum)
 
     @rule(LOOK)
+    def get_random(self) -> tuple[bytes, bytes]:
+        """The random values of client and server; empty before they are known
+        (``gnutls_session_get_random``).
+        """
+        client, server = ffi.new("gnutls_datum_t *"), ffi.new("gnutls_datum_t *")
+        lib.gnutls_session_get_random(self._c, client, server)
+        return bytes_of(client), bytes_of(server)
+
+    @rule(LOOK)
     def server_name_get(self) -> str | None:
         """On a server the name in this ClientHello, on a client the one that was set; None
         without one (``gnutls_server_name_get``).
         """
         if self.role == "client":
-            return self._server_name or None
+            return self.server_name or None
         return self._client_hello_name() or None
 
     def _client_hello_name(self) -> str:
@@ -507,26 +539,29 @@ class Session:
         own, version = self.own, self._version()
         kind = Kind.CLIENT_TICKET
         lifetime = self._lifetime()
+        # From one resumption to the next a session grows no younger.
+        before = self.offered if self.offered is not None and self._resumed() else None
         if version >= Protocol.TLS1_3 and own.tickets:
             if own.ticket_lifetime == 0:  # RFC 8446 §4.6.1: discard it at once
                 return None
-            created, lifetime = own.ticket_arrival, own.ticket_lifetime
-        elif self._offered is not None and self._resumed():
+            created = before.created if before else own.ticket_arrival
+            expires = own.ticket_arrival + own.ticket_lifetime
+        elif before:
             # GnuTLS returns the bytes that were offered: nor do they live longer.
-            kind, created = CLIENT_KINDS[self._offered.kind], self._offered.created
-            lifetime = self._offered.expires - created
+            kind, created, expires = CLIENT_KINDS[before.kind], before.created, before.expires
         elif own.tickets:
             created = own.ticket_arrival
-            lifetime = own.ticket_lifetime or lifetime  # RFC 5077 §3.3: 0 is unspecified
+            expires = created + (own.ticket_lifetime or lifetime)  # RFC 5077 §3.3: 0 says nothing
         else:
             kind, created = Kind.CLIENT_SESSION_ID, lib.gnutls_db_check_entry_time(datum)
+            expires = created + lifetime
         return envelope.seal(
             datum,
             kind=kind,
             protocol_version=WIRE_VERSIONS[version],
             created=created,
-            expires=created + lifetime,
-            server_name=self._server_name,
+            expires=expires if self.not_after is None else min(expires, self.not_after),
+            server_name=self.server_name,
             store_key=b"",
             sealing=self._sealing,
         )
@@ -535,19 +570,21 @@ class Session:
         return self._cache_expiration or lib.gnutls_db_get_default_cache_expiration()
 
     @rule(ALONE, NEW, CLIENT)
-    def set_data(self, data: BytesLike) -> None:
+    def set_data(self, data: BytesLike, *, sealing: Sealing | None = None) -> None:
         """Offer a session that ``get_data`` or the ticket function handed out
-        (``gnutls_session_set_data``). Once a session.
+        (``gnutls_session_set_data``). Once a session. `sealing` says how it was sealed, if
+        otherwise than this one's.
 
         Raises TypeError; ValueError for an empty value or one over 65,536 bytes;
         InvalidSessionError for one that is damaged, expired, sealed otherwise, of another
         context or library version, or a server's: nothing has happened then. MisuseError for a
         sealing key that was wiped; what a callable context raises comes out.
         """
-        if self._offered is not None:
+        if self.offered is not None:
             raise MisuseError("set_data can be called once; make another Session")
         kinds = envelope.CLIENT_KINDS
-        opened = envelope.open(data, kinds=kinds, store_key=b"", sealing=self._sealing)
+        sealing = self._sealing if sealing is None else sealing
+        opened = envelope.open(data, kinds=kinds, store_key=b"", sealing=sealing)
         try:
             code = lib.gnutls_session_set_data(self._c, opened.pointer, opened.size)
         finally:
@@ -556,7 +593,7 @@ class Session:
             if code not in CLEAN_REFUSALS:
                 self._leak()
             raise session_error_for(code)
-        self._offered = opened.header
+        self.offered = opened.header
 
     def _leak(self) -> None:
         """Never touch the C session again, not even to free it: that would crash."""
@@ -747,32 +784,46 @@ class Session:
 
     @rule(WRITE, DONE)
     def record_send(self, data: BytesLike) -> int:
-        """Send data; returns how many bytes were taken, at most one record's
-        (``gnutls_record_send``).
+        """Send data; returns how many bytes have left: all, or fewer where the transport does
+        not wait or the time was over (``gnutls_record_send``).
 
-        Raises WantWriteError where the transport does not wait (repeat the call with the same
-        data), TimeoutError at the socket's timeout, OSError from the socket, GnuTLSError.
+        Raises WantWriteError where none could leave (repeat the call with the same data),
+        TimeoutError at the socket's timeout, OSError from the socket, GnuTLSError.
         """
         check_bytes("data", data)
+        carrier = self._attached()
         with ffi.from_buffer(data) as view:
             if len(view) == 0:
                 return 0
-            if self._put_off and self._put_off != ffi.buffer(view)[: len(self._put_off)]:
+            encrypted = len(self._put_off)
+            if encrypted and self._put_off != ffi.buffer(view)[:encrypted]:
                 raise MisuseError("after WantWriteError the same data must be sent")
+            progress = ffi.new(PROGRESS, (0, encrypted))
+            carrier.begin(WRITE)
             try:
-                answer = self._write(WRITE, lib.gnutls_record_send, view, len(view))
-            except BaseException:
-                owed_by, size = self._owed or (None, 0)
-                mine = owed_by is lib.gnutls_record_send
-                self._put_off = ffi.buffer(view)[:size] if mine else b""
-                raise
-            self._put_off = b""
-            return answer
+                send, c = lib.gr_record_send, self._c
+                while (code := send(c, view, len(view), progress)) == errno.EINTR:
+                    carrier.renew(WRITE)  # after Python has served its signals
+            finally:
+                sent, encrypted = progress
+                self._put_off = ffi.buffer(view)[sent : sent + encrypted] if encrypted else b""
+        if code in {0, errno.EAGAIN, lib.GR_DEADLINE} and sent:
+            return int(sent)
+        raise self._send_error(code)
+
+    def _send_error(self, code: int) -> Exception:
+        if code == lib.GR_DEADLINE:
+            return TimeoutError(TIMED_OUT)
+        if code == errno.EAGAIN:
+            return WantWriteError(FULL)
+        self._put_off = b""  # the connection is lost, and says so ever after
+        return self._error(WRITE, code) if code < 0 else OSError(code, os.strerror(code))
 
     @rule(READ, DONE)
     def record_recv(self, size: int = 16384) -> bytes:
-        """Receive up to `size` bytes, of one record; the empty bytes when the peer has sent its
-        close_notify (``gnutls_record_recv``).
+        """Receive up to `size` bytes, of one record, and after a full one of those that are
+        there already; the empty bytes when the peer has sent its close_notify
+        (``gnutls_record_recv``).
 
         Raises WantReadError where the transport does not wait, TimeoutError at the socket's
         timeout, PrematureTerminationError for an end without close_notify, AlertError, OSError
@@ -780,7 +831,7 @@ class Session:
         """
         check_number("size", size, 1, MAX_READ)
         buffer = uncleared(CHARS, size)
-        received = self._exchange(READ, lib.gnutls_record_recv, buffer, size)
+        received = self._exchange(READ, lib.gr_record_recv, buffer, size)
         return bytes(ffi.buffer(buffer, received))
 
     @rule(READ, DONE)
@@ -791,7 +842,7 @@ class Session:
         with ffi.from_buffer(buffer, require_writable=True) as view:
             if len(view) == 0:
                 raise ValueError("buffer must have room for at least 1 byte")
-            return self._exchange(READ, lib.gnutls_record_recv, view, len(view))
+            return self._exchange(READ, lib.gr_record_recv, view, len(view))
 
     @rule(LOOK)
     def record_check_pending(self) -> int:
@@ -890,8 +941,9 @@ class Session:
         while True:
             code = call(self._c, *args)
             if _callbacks.owes(self):
-                self._give_up(direction, call, lib.GNUTLS_E_INTERNAL_ERROR)
-                raise _callbacks.take_raised(self)
+                raised = _callbacks.take_raised(self)
+                self._give_up(direction, call, lib.GNUTLS_E_INTERNAL_ERROR, raised)
+                raise raised
             if code >= 0:
                 return code
             if code == AGAIN and (blocked := lib.gr_blocked(carrier.c)):
@@ -901,7 +953,7 @@ class Session:
                 carrier.renew(direction)
             elif code != WARNING or direction != ALONE:
                 error = self._error(direction, code)
-                self._give_up(direction, call, code)
+                self._give_up(direction, call, code, error)
                 raise error
 
     def _blocked(self, direction: int, number: int) -> Exception:
@@ -928,12 +980,18 @@ class Session:
             error.reasons = certificate_verification_status_print(error.status)
         return error
 
-    def _give_up(self, direction: int, call: Callable[..., int], code: int) -> None:
+    def _give_up(
+        self, direction: int, call: Callable[..., int], code: int, error: BaseException
+    ) -> None:
         """Tell the peer that the handshake has failed, unless it was he who ended it, and send
         what is left. Never waits: a peer that does not read must not hold up an error.
         """
         if call is lib.gnutls_handshake and code != lib.GNUTLS_E_FATAL_ALERT_RECEIVED:
-            lib.gnutls_alert_send_appropriate(self._c, code)
+            alert = alert_for(error)
+            if alert is None:
+                lib.gnutls_alert_send_appropriate(self._c, code)
+            else:
+                lib.gnutls_alert_send(self._c, lib.GNUTLS_AL_FATAL, alert)
         lib.gr_flush(self._attached().c, direction, 0)
 
     def _write(self, direction: int, call: Callable[..., int], *args: object) -> int:
@@ -942,6 +1000,8 @@ class Session:
         Where the socket takes no more, that answer stays owed until the call is repeated.
         """
         carrier = self._attached()
+        if self._put_off:
+            raise MisuseError("after WantWriteError the same call must be repeated")
         if self._owed is None:
             self._owed = call, self._exchange(direction, call, *args)
         else:

@@ -53,6 +53,7 @@ typedef struct {
 	atomic_int eof;
 	atomic_int send_error; /* errno of a send that failed: nothing more can be written */
 	int hurry;	   /* the next flush must not wait for an acknowledgement */
+	int put_off;	   /* an error found after data that had to be returned first */
 	pthread_mutex_t lock;
 	gr_buffer in;	   /* memory only */
 	gr_buffer out;
@@ -492,6 +493,17 @@ size_t gr_drain(gr_transport *transport, void *data, size_t size)
 
 	pthread_mutex_lock(&transport->lock);
 	n = gr_consume(&transport->out, data, size);
+	pthread_mutex_unlock(&transport->lock);
+	return n;
+}
+
+/* Take back what was fed and not read. */
+size_t gr_unread(gr_transport *transport, void *data, size_t size)
+{
+	size_t n;
+
+	pthread_mutex_lock(&transport->lock);
+	n = data == NULL ? gr_length(&transport->in) : gr_consume(&transport->in, data, size);
 	pthread_mutex_unlock(&transport->lock);
 	return n;
 }

@@ -81,6 +81,14 @@ class MemoryTransport(Transport):
         """How many bytes wait for ``drain``."""
         return lib.gr_pending(self.c)
 
+    def unread(self) -> bytes:
+        """Take back what was fed and belongs to no record that was read: data in clear after
+        the close_notify.
+        """
+        size = lib.gr_unread(self.c, ffi.NULL, 0)
+        buffer = uncleared(CHARS, size)
+        return bytes(ffi.buffer(buffer, lib.gr_unread(self.c, buffer, size)))
+
     def eof(self) -> None:
         """Say that the peer has closed its side: nothing will be fed any more."""
         lib.gr_eof(self.c)
@@ -94,6 +102,8 @@ class SocketTransport(Transport):
     """
 
     is_socket = True
+    patience: float | None = None
+    """Seconds for an operation, in place of the socket's timeout where that is longer."""
 
     def __init__(self, sock: Socket) -> None:
         super().__init__()
@@ -102,6 +112,8 @@ class SocketTransport(Transport):
     def begin(self, direction: int) -> None:
         sock, descriptor = self._alive()
         timeout = sock.gettimeout()
+        if self.patience is not None:
+            timeout = self.patience if timeout is None else min(timeout, self.patience)
         lib.gr_begin(self.c, direction, descriptor, -1.0 if timeout is None else timeout)
 
     def renew(self, direction: int) -> None:

@@ -119,6 +119,8 @@ METHODS = [
     Method("alpn_set_protocols", BOTH, NEW, lambda s, _: s.alpn_set_protocols(ALPN)),
     Method("set_verify_cert", BOTH, NEW, lambda s, _: s.set_verify_cert(None)),
     Method("set_verify_function", BOTH, NEW, lambda s, _: s.set_verify_function(lambda _: True)),
+    Method("set_keylog_function", BOTH, NEW, lambda s, _: s.set_keylog_function(ignore)),
+    Method("get_random", BOTH, OPEN, lambda s, _: s.get_random()),
     Method(
         "certificate_server_set_request",
         SERVER,
@@ -138,6 +140,7 @@ METHODS = [
         lambda s, _: s.handshake_set_post_client_hello_function(ignore),
     ),
     Method("handshake", BOTH, NEW | STARTED, lambda s, _: s.handshake()),
+    Method("reauth", CLIENT, DONE, lambda s, _: s.reauth()),
     Method("bye", BOTH, DONE, lambda s, _: s.bye()),
     Method(
         "alert_send",
@@ -393,6 +396,7 @@ BAD = [
         Bad(name, value, TypeError, f"^{argument} must be callable, not")
         for name, argument in (
             ("set_verify_function", "verify"),
+            ("set_keylog_function", "keylog"),
             ("set_ticket_function", "function"),
         )
         for value in NOT_CALLABLE

@@ -4,6 +4,7 @@ extern "Python" {
                    const gnutls_datum_t *);
     int gr_py_post_client_hello(gnutls_session_t);
     int gr_py_verify(gnutls_session_t);
+    int gr_py_keylog(gnutls_session_t, const char *, const gnutls_datum_t *);
     int gr_py_db_store(void *, gnutls_datum_t, gnutls_datum_t);
     gnutls_datum_t gr_py_db_retrieve(void *, gnutls_datum_t);
     int gr_py_db_remove(void *, gnutls_datum_t);

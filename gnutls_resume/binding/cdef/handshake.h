@@ -1,4 +1,5 @@
 int gnutls_handshake(gnutls_session_t session);
+int gnutls_reauth(gnutls_session_t session, unsigned int flags);
 int gnutls_bye(gnutls_session_t session, gnutls_close_request_t how);
 int gnutls_alert_send(gnutls_session_t session, gnutls_alert_level_t level,
                       gnutls_alert_description_t desc);

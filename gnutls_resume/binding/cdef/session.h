@@ -17,6 +17,11 @@ int gnutls_session_get_id2(gnutls_session_t session, gnutls_datum_t *session_id)
 int gnutls_session_is_resumed(gnutls_session_t session);
 int gnutls_session_resumption_requested(gnutls_session_t session);
 
+void gnutls_session_get_random(gnutls_session_t session, gnutls_datum_t *client,
+                               gnutls_datum_t *server);
+void gnutls_session_set_keylog_function(gnutls_session_t session,
+                                        int (*func)(gnutls_session_t, const char *,
+                                                    const gnutls_datum_t *));
 unsigned gnutls_session_get_flags(gnutls_session_t session);
 char *gnutls_session_get_desc(gnutls_session_t session);
 gnutls_protocol_t gnutls_protocol_get_version(gnutls_session_t session);

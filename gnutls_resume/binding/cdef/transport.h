@@ -18,6 +18,7 @@ int gr_record_comes(gr_transport *transport, int milliseconds);
 int gr_feed(gr_transport *transport, const void *data, size_t size);
 size_t gr_drain(gr_transport *transport, void *data, size_t size);
 size_t gr_pending(gr_transport *transport);
+size_t gr_unread(gr_transport *transport, void *data, size_t size);
 void gr_eof(gr_transport *transport);
 uint64_t gr_received(const gr_transport *transport);
 uint64_t gr_sent(const gr_transport *transport);
