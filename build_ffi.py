@@ -18,7 +18,15 @@ from setuptools.errors import CompileError, PlatformError
 BINDING = Path("gnutls_resume/binding")
 CDEF = sorted(BINDING.glob("cdef/*.h"), key=lambda path: (path.name != "types.h", path.name))
 HELPERS = [
-    BINDING / name for name in ("compat.h", "transport.c", "session.c", "record.c", "envelope.c")
+    BINDING / name
+    for name in (
+        "compat.h",
+        "transport.c",
+        "client_hello.c",
+        "session.c",
+        "record.c",
+        "envelope.c",
+    )
 ]
 OLDEST_GNUTLS = "3.7.2"
 

@@ -42,7 +42,7 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_hkdf_expand": "`SealingKey`",
     "gnutls_hkdf_extract": "`SealingKey`",
     "gnutls_load_file": "`Credentials`",
-    "gnutls_memset": "`TicketKey.wipe`, `SealingKey.wipe`",
+    "gnutls_memset": "`TicketKey.wipe`, `TicketSecret.wipe`, `SealingKey.wipe`",
     "gnutls_priority_deinit": "`Session`",
     "gnutls_session_get_ptr": "callbacks",
     "gnutls_session_get_verify_cert_status": "`VerificationError.status`",
@@ -57,6 +57,7 @@ THROUGH_HELPERS = {
     "gnutls_handshake_set_hook_function",
     "gnutls_record_recv",
     "gnutls_record_send",
+    "gnutls_handshake_set_post_client_hello_function",
     "gnutls_transport_set_ptr",
 }
 

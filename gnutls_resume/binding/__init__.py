@@ -16,6 +16,7 @@ gnutls_anti_replay_t   AntiReplay           when collected; sessions hold   any
 gr_transport           MemoryTransport,     when collected; the session     as the session;
                        SocketTransport      holds it                        feed, drain: any
 ticket, sealing key    TicketKey,           wiped when closed or collected  any
+                       TicketSecret,
                        SealingKey
 callback handle        its Session or       with it; holds it weakly        the thread that runs
                        AntiReplay                                           the C call
@@ -49,7 +50,7 @@ from gnutls_resume.binding.db import (
 from gnutls_resume.binding.early_data import AntiReplay
 from gnutls_resume.binding.envelope import Kind, Sealing, SealingKey
 from gnutls_resume.binding.session import Session
-from gnutls_resume.binding.ticket import TicketKey
+from gnutls_resume.binding.ticket import TicketKey, TicketOffer, TicketSecret
 from gnutls_resume.binding.transport import MemoryTransport
 from gnutls_resume.binding.x509 import certificate_verification_status_print
 
@@ -74,6 +75,8 @@ __all__ = [
     "SessionFlag",
     "Shutdown",
     "TicketKey",
+    "TicketOffer",
+    "TicketSecret",
     "certificate_verification_status_print",
     "db_check_entry_expire_time",
     "db_check_entry_time",

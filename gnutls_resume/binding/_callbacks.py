@@ -208,7 +208,6 @@ def gr_py_anti_replay_add(pointer: CData, expires: int, key: CData, data: CData)
     return 0 if answer else lib.GNUTLS_E_DB_ENTRY_EXISTS
 
 
-POST_CLIENT_HELLO = lib.gr_py_post_client_hello
 VERIFY = lib.gr_py_verify
 KEYLOG = lib.gr_py_keylog
 DB_STORE = lib.gr_py_db_store

@@ -70,9 +70,9 @@ class Secret:
 
     def wipe(self) -> None:
         """Overwrite the bytes now (``gnutls_memset``). Doing it twice does no harm."""
-        if self._datum.size:
-            lib.gnutls_memset(self._memory, 0, self._datum.size)
-            self._datum.size = 0
+        size, self._datum.size = self._datum.size, 0
+        if size:  # after its size, by which a thread in C sees that it is too late
+            lib.gnutls_memset(self._memory, 0, size)
 
     close = wipe
 

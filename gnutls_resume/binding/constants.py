@@ -35,8 +35,9 @@ class InitFlag(IntFlag):
     FORCE_CLIENT_CERT = 1 << 9
     """A client shows its certificate whatever authorities the server names."""
     KEY_SHARE_TOP = 1 << 11
-    """A client sends a key share for its first group, and not for two."""
+    """A TLS 1.3 client sends one key share, that of its first group."""
     KEY_SHARE_TOP2 = 1 << 12
+    """Up to two, of different kinds: GnuTLS's default."""
     KEY_SHARE_TOP3 = 1 << 13
     POST_HANDSHAKE_AUTH = 1 << 14
     NO_AUTO_REKEY = 1 << 15

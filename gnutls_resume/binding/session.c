@@ -1,7 +1,7 @@
 /* The C side of a Session: its start, the handshake hook, and the memory of secrets.
  *
- * The hook notes when a session ticket arrives and for how long it is valid: no other function
- * of the library tells. Python is called for the messages it asked for, and for no others, since
+ * The hook notes when a session ticket arrives and for how long it is valid, and what a ClientHello
+ * offers: no other function of the library tells. Python is called for the messages it asked for, and for no others, since
  * a call costs more than the rest of a small message.
  */
 
@@ -15,6 +15,11 @@ typedef struct {
 	uint32_t ticket_lifetime; /* seconds, of the last one */
 	int64_t ticket_arrival;	/* Unix seconds */
 	int state, role;	/* bits of a rule, below */
+	uint32_t cache_expiration; /* seconds; 0: GnuTLS's default */
+	int python_hello;	/* Python has a post-client-hello function */
+	int reprioritized;	/* versions may have changed since one was negotiated */
+	gr_client_hello hello;	/* the last one, on a server */
+	gr_tickets derived;
 	pthread_mutex_t lock;	/* for what follows */
 	uint64_t reader, writer, lookers[GR_LOOKERS]; /* their calls; 0: none */
 	struct {
@@ -157,6 +162,7 @@ int gr_callback(gr_session *own, int place)
 
 static int gr_py_hook(gnutls_session_t, unsigned int, unsigned int, unsigned int,
 		      const gnutls_datum_t *);
+static int gr_py_post_client_hello(gnutls_session_t);
 
 static void gr_note_ticket(gr_session *session, const gnutls_datum_t *message)
 {
@@ -171,6 +177,18 @@ static void gr_note_ticket(gr_session *session, const gnutls_datum_t *message)
 	session->tickets++;
 }
 
+static int gr_note_client_hello(gr_session *own, const gnutls_datum_t *message)
+{
+	const gr_client_hello before = own->hello;
+
+	gr_parse_client_hello(message->data, message->size, &own->hello);
+	/* Who chose a host's settings by the first name must not find himself with a second one,
+	 * which may only follow a HelloRetryRequest and be the same (RFC 8446 §4.1.2). */
+	if (before.seen && strcmp(before.name, own->hello.name) != 0)
+		return GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER;
+	return 0;
+}
+
 static int gr_hook(gnutls_session_t session, unsigned int type, unsigned int when,
 		   unsigned int incoming, const gnutls_datum_t *message)
 {
@@ -181,6 +199,12 @@ static int gr_hook(gnutls_session_t session, unsigned int type, unsigned int whe
 	 * (RFC 8446 §4.6.1); after the message has been read it is gone. */
 	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && incoming && when == GNUTLS_HOOK_PRE)
 		gr_note_ticket(own, message);
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming && when == GNUTLS_HOOK_PRE) {
+		int code = gr_note_client_hello(own, message);
+
+		if (code < 0)
+			return code;
+	}
 	if (type < 32 && wanted >> type & 1)
 		return gr_py_hook(session, type, when, incoming, message);
 	return 0;
@@ -190,6 +214,54 @@ static int gr_hook(gnutls_session_t session, unsigned int type, unsigned int whe
 void gr_set_hook(gr_session *own)
 {
 	gnutls_handshake_set_hook_function(own->c, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_BOTH, gr_hook);
+}
+
+static int gr_post_client_hello(gnutls_session_t session)
+{
+	gr_session *own = gnutls_session_get_ptr(session);
+	unsigned int lifetime = own->cache_expiration;
+	int code = 0;
+
+	/* First Python, which may still change what the ticket key depends on. */
+	own->reprioritized = 0;
+	if (own->python_hello)
+		code = gr_py_post_client_hello(session);
+	if (code < 0)
+		return code;
+	if (!lifetime)
+		lifetime = gnutls_db_get_default_cache_expiration();
+	gr_enable_tickets(session, &own->derived, &own->hello, lifetime, !own->reprioritized);
+	return 0;
+}
+
+void gr_set_post_client_hello(gr_session *own)
+{
+	own->python_hello = 1;
+	gnutls_handshake_set_post_client_hello_function(own->c, gr_post_client_hello);
+}
+
+void gr_ticket_derive(gr_session *own, const gnutls_datum_t *secret, const unsigned char *policy)
+{
+	own->derived.secret = secret;
+	memcpy(own->derived.policy, policy, GR_POLICY_SIZE);
+	gnutls_handshake_set_post_client_hello_function(own->c, gr_post_client_hello);
+}
+
+int gr_ticket_offered(const gr_session *own)
+{
+	if (!own->hello.offers_ticket && !own->hello.offers_psk)
+		return GR_OFFERED_NONE;
+	return own->derived.known ? GR_OFFERED_KNOWN_KEY : GR_OFFERED_UNKNOWN_KEY;
+}
+
+unsigned int gr_ticket_failures(const gr_session *own)
+{
+	return own->derived.failures;
+}
+
+const char *gr_client_hello_name(const gr_session *own)
+{
+	return own->hello.name;
 }
 
 void gr_deinit(gr_session *own)
@@ -210,8 +282,7 @@ int gr_init(gr_session *own, unsigned int flags, gnutls_priority_t priority,
 	own->state = GR_NEW;
 	own->role = flags & GNUTLS_SERVER ? GR_SERVER : GR_CLIENT;
 	gnutls_session_set_ptr(own->c, own);
-	if (flags & GNUTLS_CLIENT)
-		gr_set_hook(own);
+	gr_set_hook(own);
 	code = gnutls_priority_set(own->c, priority);
 	if (code >= 0)
 		code = gnutls_credentials_set(own->c, GNUTLS_CRD_CERTIFICATE, credentials);

@@ -65,7 +65,7 @@ from gnutls_resume.binding.constants import (
 from gnutls_resume.binding.credentials import Credentials
 from gnutls_resume.binding.early_data import AntiReplay
 from gnutls_resume.binding.envelope import Kind, Sealing
-from gnutls_resume.binding.ticket import TicketKey
+from gnutls_resume.binding.ticket import TicketKey, TicketOffer, TicketSecret
 from gnutls_resume.binding.transport import MemoryTransport, SocketTransport
 from gnutls_resume.binding.x509 import certificate_verification_status_print
 from gnutls_resume.errors import (
@@ -149,7 +149,6 @@ class Session:
     offered: envelope.Header | None = None
     """The header of the session that ``set_data`` has offered."""
     _transport: MemoryTransport | SocketTransport | None = None
-    _cache_expiration: int | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
     _put_off = b""  # what record_send has taken and not sent yet
 
@@ -249,6 +248,7 @@ class Session:
         ``%NO_TICKETS`` before ``ticket_enable_server`` is undone by it, after it wins.
         """
         check(lib.gnutls_priority_set(self._c, priority_for(priority)))
+        self.own.reprioritized = 1
 
     @rule(ALONE, NEW, CLIENT)
     def server_name_set(self, name: str) -> None:
@@ -329,7 +329,7 @@ class Session:
         (``gnutls_handshake_set_post_client_hello_function``). Its exception ends the handshake.
         """
         self.post_client_hello = check_callable("function", function)
-        lib.gnutls_handshake_set_post_client_hello_function(self._c, _callbacks.POST_CLIENT_HELLO)
+        lib.gr_set_post_client_hello(self.own)
 
     def _call_python(self, kind: HandshakeType, when: HookTime) -> None:
         mask = "before" if when is HookTime.PRE else "after"
@@ -468,6 +468,13 @@ class Session:
         code = lib.gnutls_server_name_get(self._c, name, size, kind, 0)
         return bytes(ffi.buffer(name, size[0])).decode(errors="replace") if code == 0 else ""
 
+    @rule(LOOK, who=SERVER)
+    def client_hello_server_name(self) -> str | None:
+        """The server name in the ClientHello, also inside its hook, where
+        ``gnutls_server_name_get`` does not know it yet; None without one.
+        """
+        return c_string(lib.gr_client_hello_name(self.own)) or None
+
     @rule(LOOK)
     def alpn_get_selected_protocol(self) -> bytes | None:
         """The protocol of this handshake, None without one
@@ -567,7 +574,7 @@ class Session:
         )
 
     def _lifetime(self) -> int:
-        return self._cache_expiration or lib.gnutls_db_get_default_cache_expiration()
+        return self.own.cache_expiration or lib.gnutls_db_get_default_cache_expiration()
 
     @rule(ALONE, NEW, CLIENT)
     def set_data(self, data: BytesLike, *, sealing: Sealing | None = None) -> None:
@@ -637,6 +644,36 @@ class Session:
         """
         check_instance("key", key, TicketKey)
         check(lib.gnutls_session_ticket_enable_server(self._c, key.datum))
+
+    @rule(ALONE, NEW, SERVER, where=IN_HELLO)
+    def ticket_derive(self, secret: TicketSecret, policy: BytesLike) -> None:
+        """Issue and accept tickets under a key made from `secret` for this connection alone: for
+        `policy` (32 bytes, a digest of all that decides whether a peer is acceptable), protocol
+        version, ALPN protocol and server name. A ticket made under any other key is unknown, and
+        the handshake full (``gnutls_session_ticket_enable_server``).
+
+        The key is made when the ClientHello has been read, after the function of
+        ``handshake_set_post_client_hello_function``; until then, as in a ClientHello hook, another
+        call replaces this one. It stands in for ``ticket_enable_server`` and, like it, undoes
+        ``%NO_TICKETS``. Where it cannot be made (the secret has been wiped, that function has set
+        a priority) there are no tickets, and ``ticket_failures`` counts.
+        """
+        check_instance("secret", secret, TicketSecret)
+        digest = bytes(check_bytes("policy", policy, length=lib.GR_POLICY_SIZE))
+        self._kept.append(secret)
+        lib.gr_ticket_derive(self.own, secret.datum, digest)
+
+    @property
+    def ticket_failures(self) -> int:
+        """How often ``ticket_derive`` could make no key: this connection has no tickets."""
+        return lib.gr_ticket_failures(self.own)
+
+    @rule(LOOK, who=SERVER)
+    def ticket_offered(self) -> TicketOffer:
+        """What the client offered, known after the handshake, whether it was resumed or not
+        (unlike ``gnutls_session_resumption_requested``).
+        """
+        return TicketOffer(lib.gr_ticket_offered(self.own))
 
     @rule(ALONE, NEW, CLIENT)
     def ticket_enable_client(self) -> None:
@@ -751,7 +788,7 @@ class Session:
         """
         check_number("seconds", seconds, 1, envelope.MAX_LIFETIME)
         lib.gnutls_db_set_cache_expiration(self._c, seconds)
-        self._cache_expiration = seconds
+        self.own.cache_expiration = seconds
 
     @rule(LOOK, who=SERVER)
     def db_check_entry(self, data: BytesLike, key: bytes | None = None) -> bool:

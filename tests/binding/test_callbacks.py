@@ -40,6 +40,7 @@ from gnutls_resume.binding import (
     SessionFlag,
     Shutdown,
     TicketKey,
+    TicketSecret,
     _callbacks,
 )
 from gnutls_resume.binding._ffi import lib
@@ -582,7 +583,7 @@ class Change:
     where: tuple[str, ...] = ("pre", "post_client_hello")
 
 
-KEY = TicketKey.generate()
+KEY, SECRET = TicketKey.generate(), TicketSecret.generate()
 CHANGES = [
     Change(
         "credentials_set",
@@ -605,6 +606,11 @@ CHANGES = [
     Change(
         "ticket_enable_server",
         lambda s, _: s.ticket_enable_server(KEY),
+        lambda p, _: len(p.tickets) == 2,
+    ),
+    Change(
+        "ticket_derive",
+        lambda s, _: s.ticket_derive(SECRET, bytes(32)),
         lambda p, _: len(p.tickets) == 2,
     ),
     Change(

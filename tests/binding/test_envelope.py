@@ -36,6 +36,7 @@ from gnutls_resume.binding import (
     SealingKey,
     Session,
     TicketKey,
+    TicketSecret,
     _datum,
     db_check_entry_expire_time,
     db_check_entry_time,
@@ -887,7 +888,9 @@ def test_sealed_body_is_wiped_once_when_it_is_refused(watched: Watched) -> None:
 
 # -- keys as objects --------------------------------------------------------------------------
 
-SECRETS = pytest.mark.parametrize(("kind", "size"), [(SealingKey, 32), (TicketKey, 64)])
+SECRETS = pytest.mark.parametrize(
+    ("kind", "size"), [(SealingKey, 32), (TicketKey, 64), (TicketSecret, 32)]
+)
 
 
 def memory_of(key: Secret, size: int) -> bytes:
@@ -918,7 +921,7 @@ def test_key_of_sixteen_distinct_bytes_is_taken(kind: Any, size: int) -> None:
 @pytest.mark.parametrize("value", [None, "text", 32, [1] * 32])
 def test_key_that_is_not_bytes_is_a_type_error(kind: Any, size: int, value: Any) -> None:
     del size
-    with pytest.raises(TypeError, match="key must be bytes, not"):
+    with pytest.raises(TypeError, match=r"(key|secret) must be bytes, not"):
         kind(value)
 
 

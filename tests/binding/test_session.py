@@ -33,6 +33,7 @@ from gnutls_resume.binding import (
     SessionFlag,
     Shutdown,
     TicketKey,
+    TicketSecret,
     _ffi,
 )
 from gnutls_resume.binding import session as session_module
@@ -75,6 +76,7 @@ class Given:
     data: bytes
     entry: bytes
     key: TicketKey
+    secret: TicketSecret
     anti_replay: AntiReplay
 
 
@@ -86,7 +88,8 @@ def given(certificates: Certificates) -> Given:
     (entry,) = database.values()
     assert data is not None
     anti_replay = AntiReplay(lambda *_: True)
-    return Given(certificates, data, entry, TicketKey.generate(), anti_replay)
+    key, secret = TicketKey.generate(), TicketSecret.generate()
+    return Given(certificates, data, entry, key, secret, anti_replay)
 
 
 def ignore(*_: object) -> None:
@@ -157,6 +160,7 @@ METHODS = [
     Method("ext_master_secret_status", BOTH, DONE, lambda s, _: s.ext_master_secret_status()),
     Method("channel_binding", BOTH, DONE, lambda s, _: s.channel_binding(ChannelBinding(2))),
     Method("server_name_get", BOTH, OPEN, lambda s, _: s.server_name_get()),
+    Method("client_hello_server_name", SERVER, OPEN, lambda s, _: s.client_hello_server_name()),
     Method("alpn_get_selected_protocol", BOTH, OPEN, lambda s, _: s.alpn_get_selected_protocol()),
     Method("certificate_get_peers", BOTH, OPEN, lambda s, _: s.certificate_get_peers()),
     Method("certificate_get_ours", BOTH, OPEN, lambda s, _: s.certificate_get_ours()),
@@ -167,6 +171,8 @@ METHODS = [
     Method("is_resumed", BOTH, OPEN, lambda s, _: s.is_resumed()),
     Method("resumption_requested", SERVER, OPEN, lambda s, _: s.resumption_requested()),
     Method("ticket_enable_server", SERVER, NEW, lambda s, g: s.ticket_enable_server(g.key)),
+    Method("ticket_derive", SERVER, NEW, lambda s, g: s.ticket_derive(g.secret, bytes(32))),
+    Method("ticket_offered", SERVER, OPEN, lambda s, _: s.ticket_offered()),
     Method("ticket_enable_client", CLIENT, NEW, lambda s, _: s.ticket_enable_client()),
     Method("ticket_send", SERVER, DONE, lambda s, _: s.ticket_send(1)),
     Method("set_ticket_function", CLIENT, NEW, lambda s, _: s.set_ticket_function(ignore)),

@@ -9,5 +9,5 @@ const char *gnutls_alert_get_name(gnutls_alert_description_t alert);
 
 /* gnutls_handshake_set_hook_function, with the hook of session.c */
 void gr_set_hook(gr_session *own);
-void gnutls_handshake_set_post_client_hello_function(gnutls_session_t session,
-                                                     int (*func)(gnutls_session_t));
+/* gnutls_handshake_set_post_client_hello_function, with the function of session.c */
+void gr_set_post_client_hello(gr_session *own);

@@ -28,6 +28,8 @@ typedef struct {
     uint32_t ticket_lifetime;
     int64_t ticket_arrival;
     int state, role;
+    uint32_t cache_expiration;
+    int reprioritized;
     ...;
 } gr_session;
 
