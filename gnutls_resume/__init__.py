@@ -8,6 +8,9 @@ from gnutls_resume.binding import (
     SealingKey,
     TicketKey,
 )
+from gnutls_resume.drop_in.context import DEFAULT, SSLContext, create_default_context
+from gnutls_resume.drop_in.session import SSLSession
+from gnutls_resume.drop_in.sockets import SSLObject, SSLSocket, outcome
 from gnutls_resume.errors import (
     AlertError,
     FeatureMissingError,
@@ -20,25 +23,40 @@ from gnutls_resume.errors import (
     WantReadError,
     WantWriteError,
 )
+from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome
+from gnutls_resume.stores.memory import MemoryStore
+from gnutls_resume.stores.protocol import Store
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DEFAULT",
     "GNUTLS_VERSION",
     "AlertError",
     "AntiReplay",
     "Credentials",
     "FeatureMissingError",
     "GnuTLSError",
+    "HandshakeKind",
     "InvalidReason",
     "InvalidSessionError",
+    "MemoryStore",
+    "MissReason",
     "MisuseError",
+    "Outcome",
     "PrematureTerminationError",
+    "SSLContext",
+    "SSLObject",
+    "SSLSession",
+    "SSLSocket",
     "SealingKey",
+    "Store",
     "TicketKey",
     "VerificationError",
     "WantReadError",
     "WantWriteError",
     "__version__",
     "binding",
+    "create_default_context",
+    "outcome",
 ]

@@ -121,6 +121,13 @@ class SealingKey(Secret):
         return None
 
 
+def store_key(digest: bytes, key: SealingKey | None) -> bytes:
+    """Under what a session of this digest is kept: with a key, a name that tells nothing."""
+    if key is None:
+        return digest
+    return bytes(ffi.buffer(crypto.hkdf(key.datum, b"", b"store key" + digest, 32), 32))
+
+
 @dataclass(frozen=True, slots=True)
 class Sealing:
     """With what sessions are sealed: a key, or None for a checksum; and the context they are
@@ -241,12 +248,9 @@ def open(  # noqa: A001 - what is sealed is opened
     Raises TypeError for what is not bytes, ValueError for an empty or oversized value and
     InvalidSessionError, with the reason, for any other doubt.
     """
-    raw = checked_size(envelope)
-    header = parse(raw)
-    key = opening_key(header, sealing)
-    opened = decrypt(raw, header, store_key, key) if key else verify(raw, header, store_key)
+    opened = unwrapped(envelope, store_key, sealing)
     try:
-        accept(header, kinds, sealing)
+        accept(opened.header, kinds, sealing)
         if opened.size < SMALLEST:
             raise InvalidSessionError(InvalidReason.DAMAGED)
     except BaseException:
@@ -260,10 +264,8 @@ def reseal(data: BytesLike, source: Sealing, target: Sealing) -> bytes:
 
     Raises as `open` does. Both sealings have the session's context.
     """
-    raw = checked_size(data)
-    header = parse(raw)
-    key = opening_key(header, source)
-    opened = decrypt(raw, header, b"", key) if key else verify(raw, header, b"")
+    opened = unwrapped(data, b"", source)
+    header = opened.header
     try:
         datum = ffi.new("gnutls_datum_t *", (opened.pointer, opened.size))
         return seal(
@@ -278,6 +280,25 @@ def reseal(data: BytesLike, source: Sealing, target: Sealing) -> bytes:
         )
     finally:
         opened.wipe()
+
+
+def server_name_of(data: BytesLike, sealing: Sealing) -> str | None:
+    """The name in a client's envelope, expired or not; None if it cannot be read."""
+    try:
+        opened = unwrapped(data, b"", sealing)
+    except InvalidSessionError:
+        return None
+    name = opened.server_name
+    opened.wipe()
+    return name
+
+
+def unwrapped(envelope: BytesLike, store_key: bytes, sealing: Sealing) -> Opened:
+    """What an intact envelope holds, whatever it is."""
+    raw = checked_size(envelope)
+    header = parse(raw)
+    key = opening_key(header, sealing)
+    return decrypt(raw, header, store_key, key) if key else verify(raw, header, store_key)
 
 
 def read_header(envelope: BytesLike) -> Header:

@@ -16,6 +16,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import count
 from typing import Self
 
 from gnutls_resume.binding import _callbacks, envelope, transport
@@ -106,7 +107,7 @@ AGAIN, INTERRUPTED, WARNING = (
     lib.GNUTLS_E_INTERRUPTED,
     lib.GNUTLS_E_WARNING_ALERT_RECEIVED,  # not fatal: RFC 5246 §7.2.2
 )
-TICKET_PATIENCE = 60  # milliseconds; as GnuTLS's own, which would lose a part of a record
+TICKET_PATIENCE = 0.06  # seconds; as GnuTLS's own, which would lose a part of a record
 FULL = "the transport takes no more for now"
 TIMED_OUT = "the operation timed out"
 
@@ -514,26 +515,26 @@ class Session:
     # -- resumption ---------------------------------------------------------------------------
 
     @rule(READ, DONE, CLIENT)
-    def get_data(self) -> bytes | None:
+    def get_data(self, *, patience: float = TICKET_PATIENCE) -> bytes | None:
         """The session in an envelope, for ``set_data`` of a later one; None if the server has
         given no ticket (``gnutls_session_get_data2``). Holds secrets.
 
         In TLS 1.3 it is the last ticket received. If none has come yet, one record is waited for,
-        up to 60 ms, and read, where the transport waits at all. Raises InvalidSessionError if
+        up to `patience` seconds, and read, where the transport waits at all. Raises InvalidSessionError if
         the connection has failed, or the session is too large; as ``set_data`` for the sealing.
         """
         if self._version() >= Protocol.TLS1_3 and not self.own.tickets:
-            return self._wait_for_ticket()
+            return self._wait_for_ticket(patience)
         with Freed(wipe=True) as datum:
             code = lib.gnutls_session_get_data2(self._c, datum)
             if code < 0:
                 raise session_error_for(code)
             return self._seal_client(datum)
 
-    def _wait_for_ticket(self) -> bytes | None:
+    def _wait_for_ticket(self, patience: float) -> bytes | None:
         carrier = self._attached()
         carrier.begin(READ)
-        if not lib.gr_record_comes(carrier.c, TICKET_PATIENCE):
+        if not lib.gr_record_comes(carrier.c, round(patience * 1000)):
             return None
         with Freed(wipe=True) as datum:
             self._exchange(READ, lib.gnutls_session_get_data2, datum)
@@ -1088,3 +1089,21 @@ def parse_priority(text: str | None) -> CData:
         rest = c_string(where[0]) if text is not None else ""
         raise ValueError(f"priority {text!r} is wrong at {rest!r}: {error_for(code)}")
     return ffi.gc(pointer[0], lib.gnutls_priority_deinit)
+
+
+def cipher_suites(priority: str) -> list[tuple[int, str]]:
+    """The suites of a priority string in its order: their numbers and registered names
+    (``gnutls_priority_get_cipher_suite_index``, ``gnutls_cipher_suite_info``).
+    """
+    cache, index, number = priority_for(priority), ffi.new("unsigned int *"), ffi.new(CHARS, 2)
+    found: list[tuple[int, str]] = []
+    for i in count():
+        code = lib.gnutls_priority_get_cipher_suite_index(cache, i, index)
+        if code == lib.GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE:
+            break
+        if code < 0:  # a suite without the algorithms that the string allows
+            continue
+        null = ffi.NULL
+        name = lib.gnutls_cipher_suite_info(index[0], number, null, null, null, null)
+        found.append((number[0] << 8 | number[1], c_string(name)))
+    return found

@@ -6,6 +6,7 @@ Both move their bytes in C (``transport.c``); Python is not called for a record.
 import errno
 import os
 import weakref
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from gnutls_resume.binding._arguments import BytesLike, check_bytes, check_number
@@ -107,7 +108,7 @@ class SocketTransport(Transport):
 
     def __init__(self, sock: Socket) -> None:
         super().__init__()
-        self._socket = weakref.ref(sock)
+        self._socket: Callable[[], Socket | None] = weakref.ref(sock)
 
     def begin(self, direction: int) -> None:
         sock, descriptor = self._alive()

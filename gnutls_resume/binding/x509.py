@@ -215,6 +215,11 @@ class Certificate:
         return list(general_names(lib.gnutls_x509_crl_dist_points_get, parsed, ffi.NULL))
 
     @property
+    def is_ca(self) -> bool:
+        """Whether it says that it may sign certificates (``gnutls_x509_crt_get_ca_status``)."""
+        return lib.gnutls_x509_crt_get_ca_status(self.c, ffi.new("unsigned int *")) > 0
+
+    @property
     def names(self) -> tuple[str, ...]:
         """For whom the certificate is: its sorted dNSNames and IP addresses, or, if it has
         neither, its common names.

@@ -9,6 +9,7 @@ typedef int... gnutls_channel_binding_t;
 typedef int... gnutls_cipher_algorithm_t;
 typedef int... gnutls_digest_algorithm_t;
 typedef int... gnutls_mac_algorithm_t;
+typedef int... gnutls_kx_algorithm_t;
 typedef int... gnutls_group_t;
 typedef int... gnutls_rnd_level_t;
 typedef int... gnutls_server_name_type_t;

@@ -38,3 +38,9 @@ int gnutls_server_name_get(gnutls_session_t session, void *data, size_t *data_le
 int gnutls_alpn_set_protocols(gnutls_session_t session, const gnutls_datum_t *protocols,
                               unsigned protocols_size, unsigned flags);
 int gnutls_alpn_get_selected_protocol(gnutls_session_t session, gnutls_datum_t *protocol);
+int gnutls_priority_get_cipher_suite_index(gnutls_priority_t pcache, unsigned int idx,
+                                           unsigned int *sidx);
+const char *gnutls_cipher_suite_info(size_t idx, unsigned char *cs_id, gnutls_kx_algorithm_t *kx,
+                                     gnutls_cipher_algorithm_t *cipher,
+                                     gnutls_mac_algorithm_t *mac,
+                                     gnutls_protocol_t *min_version);

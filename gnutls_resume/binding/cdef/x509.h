@@ -121,3 +121,4 @@ int gnutls_x509_crl_import(gnutls_x509_crl_t crl, const gnutls_datum_t *data,
 int gnutls_x509_crl_get_raw_issuer_dn(gnutls_x509_crl_t crl, gnutls_datum_t *dn);
 int gnutls_x509_crl_verify(gnutls_x509_crl_t crl, const gnutls_x509_crt_t *CA_list,
                            unsigned CA_list_length, unsigned int flags, unsigned int *verify);
+int gnutls_x509_crt_get_ca_status(gnutls_x509_crt_t cert, unsigned int *critical);

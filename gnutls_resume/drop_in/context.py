@@ -1,0 +1,558 @@
+"""The drop-in for ``ssl.SSLContext``: the same settings, and sessions that resume.
+
+A real subclass, which overrides only the two methods that make a connection (``_wrap_socket``,
+``_wrap_bio``) and the settings that GnuTLS has to know. The values themselves stay where the
+standard library keeps them, and so do its checks of them; they are read when a connection is
+made, and remembered until a setter is called. ``_wrap_socket``, ``_wrap_bio`` and ``_sslobj``
+are private names of ``ssl``, unchanged since Python 3.7.
+"""
+
+import getpass
+import hashlib
+import os
+import ssl
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gnutls_resume.binding import Credentials, KeyPair, SealingKey
+from gnutls_resume.binding._arguments import (
+    check_bytes,
+    check_callable,
+    check_instance,
+    check_number,
+)
+from gnutls_resume.binding.envelope import MAX_LIFETIME
+from gnutls_resume.binding.session import MAX_PROTOCOL_NAME, MAX_PROTOCOLS, priority_for
+from gnutls_resume.binding.x509 import Certificate, certificates_of
+from gnutls_resume.drop_in import options
+from gnutls_resume.drop_in.cipher import ciphers_of
+from gnutls_resume.drop_in.engine import BIO, Engine
+from gnutls_resume.drop_in.exceptions import dressed, ssl_error, translated
+from gnutls_resume.drop_in.options import Resuming, Settings
+from gnutls_resume.drop_in.peercert import decode
+from gnutls_resume.drop_in.session import SSLSession
+from gnutls_resume.drop_in.sockets import SSLObject, SSLSocket
+from gnutls_resume.errors import GnuTLSError
+from gnutls_resume.resumption import trust
+from gnutls_resume.resumption.client_cache import ClientSessionCache
+from gnutls_resume.resumption.outcome import Counters, OnHandshake
+from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
+from gnutls_resume.resumption.reverify import Rules, verifier_for
+from gnutls_resume.resumption.ticket_keys import TicketKeyRing, process_ring
+from gnutls_resume.stores.memory import MemoryStore
+from gnutls_resume.stores.protocol import Store
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Password = str | bytes | bytearray | Callable[[], str | bytes | bytearray] | None
+
+
+class Default:
+    """What stands for the process's own: its memory store, its ticket keys."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT = Default()
+DEFAULT_LIFETIME = 86_400  # seconds
+LONGEST_WAIT = 10.0  # seconds
+# set_ciphers with these changes nothing.
+DEFAULT_CIPHERS = {"DEFAULT", getattr(ssl, "_DEFAULT_CIPHERS", "DEFAULT")}
+CHECKS: dict[str, Callable[[int], None]] = {
+    "options": options.check_options,
+    "verify_flags": options.check_verify_flags,
+}
+
+stores: list[MemoryStore] = []  # the first is the process's
+
+
+def process_store() -> MemoryStore:
+    """Where clients remember their sessions by default: libraries make a context for every
+    connection, so it belongs to the process.
+    """
+    if not stores:
+        stores.append(MemoryStore())  # two threads may both come here: the first one counts
+    return stores[0]
+
+
+class SSLContext(ssl.SSLContext):
+    """``ssl.SSLContext`` over GnuTLS, whose connections resume.
+
+    A client remembers sessions by itself, in `sessions`: by default one store of the process,
+    None keeps nothing. They are found only under the policy they were made under: server name,
+    verification settings, trust, client certificate, ALPN, versions, priority and `partition`
+    (bytes; a tenant, a login, a proxy). `sealing_key` encrypts what leaves the process, and is
+    required by stores that others can read. A session is used for `session_lifetime` seconds at
+    most (1 to 604,800). Before a close that has read nothing, TLS 1.3 tickets are waited for
+    `close_wait` seconds at most; 0 does not.
+
+    A server issues tickets under `ticket_keys`: by default the keys of the process, None issues
+    none. `priority` is a GnuTLS priority string for key exchanges, ciphers and groups; versions
+    are those of ``minimum_version`` and ``maximum_version``. ``on_handshake(outcome)`` is called
+    for each completed handshake.
+
+    Raises TypeError or ValueError for a wrong argument, as ``ssl.SSLContext`` does.
+    """
+
+    sslsocket_class = SSLSocket
+    sslobject_class = SSLObject
+
+    def __init__(
+        self,
+        protocol: int | None = None,  # noqa: ARG002 - ssl.SSLContext.__new__ has taken it
+        *,
+        sessions: Store | Default | None = DEFAULT,
+        sealing_key: SealingKey | None = None,
+        ticket_keys: TicketKeyRing | Default | None = DEFAULT,
+        partition: bytes = b"",
+        priority: str | None = None,
+        session_lifetime: int = DEFAULT_LIFETIME,
+        close_wait: float = 0.02,
+        on_handshake: OnHandshake | None = None,
+    ) -> None:
+        self._partition = bytes(check_bytes("partition", partition))
+        priority_for(priority)
+        self._priority = priority
+        self._alpn: tuple[bytes, ...] = ()
+        self._trust = trust.NOTHING
+        self._pairs: dict[str, tuple[KeyPair, list[bytes]]] = {}
+        self._resuming = self._resuming_for(
+            sessions, sealing_key, ticket_keys, session_lifetime, close_wait, on_handshake
+        )
+
+    def _resuming_for(
+        self,
+        sessions: Store | Default | None,
+        sealing_key: SealingKey | None,
+        ticket_keys: TicketKeyRing | Default | None,
+        session_lifetime: int,
+        close_wait: float,
+        on_handshake: OnHandshake | None,
+    ) -> Resuming:
+        server = self.protocol == ssl.PROTOCOL_TLS_SERVER
+        if sealing_key is not None:
+            check_instance("sealing_key", sealing_key, SealingKey)
+        if server and not isinstance(sessions, Default | None):
+            raise NotImplementedError("sessions: a server keeps none yet; its clients use tickets")
+        store = process_store() if isinstance(sessions, Default) else sessions
+        if store is not None:
+            for verb in ("get", "put", "add", "push", "take", "remove"):
+                if not callable(getattr(store, verb, None)):
+                    raise TypeError(f"sessions must be a Store or None, not {type(store).__name__}")
+            if store.exposed and sealing_key is None:
+                raise ValueError("sessions: others can read this store; give a sealing_key=")
+        ring = process_ring() if isinstance(ticket_keys, Default) else ticket_keys
+        if ring is not None:
+            check_instance("ticket_keys", ring, TicketKeyRing)
+        if isinstance(close_wait, bool) or not isinstance(close_wait, int | float):
+            raise TypeError(f"close_wait must be a number, not {type(close_wait).__name__}")
+        if not 0 <= close_wait <= LONGEST_WAIT:
+            raise ValueError(
+                f"close_wait must be 0 to {LONGEST_WAIT:.0f} seconds, not {close_wait}"
+            )
+        if on_handshake is not None:
+            check_callable("on_handshake", on_handshake)
+        counters = Counters()
+        return Resuming(
+            cache=ClientSessionCache(store, sealing_key, counters),
+            counters=counters,
+            sealing_key=sealing_key,
+            ring=ring,
+            session_lifetime=check_number("session_lifetime", session_lifetime, 1, MAX_LIFETIME),
+            close_wait=close_wait,
+            on_handshake=on_handshake,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set it, and read the settings anew for the next connection."""
+        check = CHECKS.get(name)
+        if check is not None and isinstance(value, int):
+            check(value)
+        super().__setattr__(name, value)
+        self.__dict__["_settings"] = {}
+
+    # -- connections --------------------------------------------------------------------------
+
+    def _wrap_socket(
+        self,
+        sock: Any,  # noqa: ANN401
+        server_side: bool,  # noqa: FBT001
+        server_hostname: str | None = None,
+        *,
+        owner: object = None,
+        session: SSLSession | None = None,
+    ) -> Engine:
+        return self._engine(server_side, server_hostname, owner, session, sock=sock)
+
+    def _wrap_bio(
+        self,
+        incoming: BIO,
+        outgoing: BIO,
+        server_side: bool,  # noqa: FBT001
+        server_hostname: str | None = None,
+        *,
+        owner: object = None,
+        session: SSLSession | None = None,
+    ) -> Engine:
+        bios = incoming, outgoing
+        return self._engine(server_side, server_hostname, owner, session, bios=bios)
+
+    def _engine(
+        self,
+        server_side: bool,  # noqa: FBT001
+        server_hostname: str | None,
+        owner: object,
+        session: SSLSession | None,
+        **carrier: Any,  # noqa: ANN401
+    ) -> Engine:
+        wrong = {ssl.PROTOCOL_TLS_CLIENT: True, ssl.PROTOCOL_TLS_SERVER: False}
+        if wrong.get(self.protocol) is bool(server_side):
+            side = "server" if server_side else "client"
+            name = self.protocol.name
+            raise ssl_error(
+                "INTERNAL_ERROR", f"Cannot create a {side} socket with a {name} context"
+            )
+        if server_hostname is not None:
+            check_hostname(server_hostname)
+        elif self.check_hostname and not server_side:
+            raise ValueError("check_hostname requires server_hostname")
+        settings, resuming = self._connection(server_side=bool(server_side))
+        engine = Engine(
+            self,
+            settings,
+            resuming,
+            server_side=bool(server_side),
+            server_hostname=server_hostname,
+            owner=owner,
+            **carrier,
+        )
+        if session is not None:
+            engine.session = session
+        return engine
+
+    def _connection(self, *, server_side: bool) -> tuple[Settings, Resuming]:
+        """What a connection needs to know, read once."""
+        known: dict[bool, Settings] = self.__dict__["_settings"]
+        settings = known.get(server_side)
+        if settings is None:
+            settings = self._read_settings(server_side=server_side)
+            known[server_side] = settings
+        return settings, self._resuming
+
+    def _read_settings(self, *, server_side: bool) -> Settings:
+        versions = options.versions_of(self)
+        priority = options.priority_for(self, self._priority, versions, server_side=server_side)
+        flags = self.verify_flags
+        verify = self.verify_mode != ssl.CERT_NONE
+        rules = Rules(
+            server=not server_side,
+            required=self.verify_mode == ssl.CERT_REQUIRED or not server_side,
+            need_crl=options.need_crl(flags),
+            partial_chain=bool(flags & ssl.VERIFY_X509_PARTIAL_CHAIN),
+            common_name=self.hostname_checks_common_name,
+        )
+        tickets = self._tickets(server_side=server_side)
+        chains = [chain for _, chain in self._pairs.values()]
+        policy: ClientPolicy | ServerPolicy
+        if server_side:
+            policy = ServerPolicy(
+                names=tuple(sorted({name for chain in chains for name in names_in(chain[0])})),
+                verify_mode=self.verify_mode,
+                verify_flags=flags,
+                trust=self._trust.digest if verify else b"",
+                partition=self._partition,
+            )
+        else:
+            identity = sorted(hashlib.sha256(b"".join(chain)).digest() for chain in chains)
+            policy = ClientPolicy(
+                verify_mode=self.verify_mode,
+                check_hostname=self.check_hostname,
+                verify_flags=flags,
+                common_name=self.hostname_checks_common_name,
+                trust=self._trust.digest,
+                identity=b"".join(identity),
+                priority=priority,
+                alpn=self._alpn,
+                partition=self._partition,
+            )
+        return Settings(
+            priority=priority,
+            flags=options.flags_for(self, server_side=server_side, tickets=tickets),
+            versions=frozenset(options.VERSIONS[version][0] for version in versions),
+            credentials=self._credentials(),
+            alpn=self._alpn,
+            verify_mode=self.verify_mode,
+            check_hostname=self.check_hostname,
+            verifier=verifier_for(self._trust) if verify else None,
+            rules=rules,
+            policy=policy,
+            tickets=tickets,
+            sni_callback=self.sni_callback if server_side else None,
+            keylog=self.keylog_filename,
+        )
+
+    def _tickets(self, *, server_side: bool) -> int:
+        if not server_side or self.options & ssl.OP_NO_TICKET or self._resuming.ring is None:
+            return 0
+        return self.num_tickets
+
+    def _credentials(self) -> Credentials:
+        credentials = Credentials()
+        for pair, _ in self._pairs.values():
+            credentials.add(pair)
+        return credentials
+
+    # -- certificates -------------------------------------------------------------------------
+
+    def load_cert_chain(
+        self, certfile: Path, keyfile: Path | None = None, password: Password = None
+    ) -> None:
+        """As ``ssl.SSLContext.load_cert_chain``; a second chain with a key of the same kind
+        replaces the first.
+        """
+        given: list[bytes] = []
+
+        def ask() -> bytes:
+            answer = password() if callable(password) else password
+            if answer is None:
+                answer = getpass.getpass("Enter PEM pass phrase:")
+            if not isinstance(answer, str | bytes | bytearray):
+                raise TypeError("password callback must return a string")
+            given.append(answer.encode() if isinstance(answer, str) else bytes(answer))
+            return given[-1]
+
+        # OpenSSL's checks and messages; and it says whether the password is needed.
+        wrong = password is not None and not isinstance(password, str | bytes | bytearray)
+        asked = password if wrong and not callable(password) else ask
+        super().load_cert_chain(certfile, keyfile, asked)  # type: ignore[arg-type]
+        source = os.fsdecode(certfile)
+        key = source if keyfile is None else os.fsdecode(keyfile)
+        pair = KeyPair(source, key, given[-1] if given else None)
+        with open(certfile, "rb") as file:  # noqa: PTH123 - bytes too
+            chain = certificates_of(file.read())
+        try:
+            Credentials().add(pair)
+        except GnuTLSError as error:
+            raise translated(error) from error
+        kind = Certificate(chain[0]).public_key_algorithm
+        self._pairs = {**self._pairs, kind: (pair, chain)}
+
+    def load_verify_locations(
+        self,
+        cafile: Path | None = None,
+        capath: Path | None = None,
+        cadata: str | bytes | bytearray | memoryview | None = None,
+    ) -> None:
+        """As ``ssl.SSLContext.load_verify_locations``. Files are read once, until they change."""
+        if cafile is None and capath is None and cadata is None:
+            raise TypeError("cafile, capath and cadata cannot be all omitted")
+        found = self._trust
+        if cadata is not None:
+            found |= trust_in(cadata)
+        if cafile is not None:
+            loaded = trust.from_file(path_of("cafile", cafile))
+            if not loaded:
+                raise dressed(
+                    ssl.SSLError(
+                        ssl.SSL_ERROR_SSL,
+                        "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found",
+                    ),
+                    "NO_CERTIFICATE_OR_CRL_FOUND",
+                    "X509",
+                )
+            found |= loaded
+        if capath is not None:
+            found |= trust.from_folder(path_of("capath", capath))
+        self._trust = found
+
+    def set_default_verify_paths(self) -> None:
+        """Trust the system's authorities, where the standard library finds them
+        (``ssl.get_default_verify_paths``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
+        """
+        paths = ssl.get_default_verify_paths()
+        found = self._trust
+        if paths.cafile is not None:
+            found |= trust.from_file(paths.cafile)
+        if paths.capath is not None:
+            found |= trust.from_folder(paths.capath)
+        self._trust = found
+
+    def get_ca_certs(self, binary_form: bool = False) -> list[Any]:  # noqa: FBT001, FBT002
+        """The authorities that were loaded, as dictionaries or in DER."""
+        ders = [der for der in self._trust.anchors.values() if Certificate(der).is_ca]
+        return list(ders) if binary_form else [decode(der) for der in ders]
+
+    def cert_store_stats(self) -> dict[str, int]:
+        """How many certificates, authorities among them, and revocation lists were loaded."""
+        anchors = self._trust.anchors.values()
+        authorities = sum(Certificate(der).is_ca for der in anchors)
+        return {"x509": len(anchors), "crl": len(self._trust.crls), "x509_ca": authorities}
+
+    # -- protocols and ciphers ----------------------------------------------------------------
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """As ``ssl.SSLContext.set_alpn_protocols``; GnuTLS takes 8 names of 31 bytes."""
+        names = list(alpn_protocols)
+        super().set_alpn_protocols(names)
+        if len(names) > MAX_PROTOCOLS or any(len(name) > MAX_PROTOCOL_NAME for name in names):
+            raise NotImplementedError(
+                f"GnuTLS takes at most {MAX_PROTOCOLS} ALPN protocols of {MAX_PROTOCOL_NAME} bytes"
+            )
+        self._alpn = tuple(name.encode("ascii") for name in names)
+
+    def get_ciphers(self) -> list[Any]:
+        """The cipher suites that a connection may use, in OpenSSL's words."""
+        versions = options.versions_of(self)
+        server_side = self.protocol == ssl.PROTOCOL_TLS_SERVER
+        return ciphers_of(
+            options.priority_for(self, self._priority, versions, server_side=server_side)
+        )
+
+    def set_ciphers(self, cipherlist: str) -> None:
+        """Nothing for the default; else NotImplementedError: see `priority`."""
+        if cipherlist not in DEFAULT_CIPHERS:
+            raise NotImplementedError(
+                "set_ciphers takes OpenSSL's words; use SSLContext(priority=...) with GnuTLS's"
+            )
+
+    def set_ecdh_curve(self, curve_name: str) -> None:
+        """Not taken: see `priority`, with ``-GROUP-ALL:+GROUP-…``."""
+        raise NotImplementedError(
+            f"set_ecdh_curve: use SSLContext(priority=...) for {curve_name!r}"
+        )
+
+    def load_dh_params(self, path: Path) -> None:
+        """Not taken: GnuTLS uses the groups of RFC 7919; see `priority`."""
+        raise NotImplementedError(
+            f"load_dh_params: GnuTLS uses RFC 7919's groups, not {os.fsdecode(path)!r}; "
+            "SSLContext(priority=...) chooses them"
+        )
+
+    def set_npn_protocols(self, npn_protocols: Iterable[str]) -> None:
+        """Not taken: NPN is gone. Use ``set_alpn_protocols``."""
+        raise NotImplementedError(f"NPN is gone: use set_alpn_protocols({list(npn_protocols)!r})")
+
+    def set_psk_client_callback(self, callback: object) -> None:
+        """Not taken: external keys are not offered."""
+        if callback is not None:
+            raise NotImplementedError("set_psk_client_callback: external PSKs are not offered")
+
+    def set_psk_server_callback(self, callback: object, identity_hint: object = None) -> None:
+        """Not taken: external keys are not offered."""
+        if callback is not None or identity_hint is not None:
+            raise NotImplementedError("set_psk_server_callback: external PSKs are not offered")
+
+    @property
+    def security_level(self) -> int:
+        """Not told: GnuTLS has profiles, set by ``SSLContext(priority="...:%PROFILE_HIGH")``."""
+        raise NotImplementedError("security_level: use SSLContext(priority=...) with %PROFILE_…")
+
+    # -- what was counted ---------------------------------------------------------------------
+
+    @property
+    def stats(self) -> Any:  # noqa: ANN401
+        """How often what has happened on this context: a read-only mapping of names to counts."""
+        return self._resuming.counters.read()
+
+    def session_stats(self) -> dict[str, int]:
+        """The standard library's numbers; ``stats`` has more."""
+        number = self._resuming.counters.number
+        resumed = {
+            side: number(f"{side}_resumed_ticket") + number(f"{side}_resumed_session_id")
+            for side in ("client", "server")
+        }
+        return {
+            "number": 0,
+            "connect": number("client_started"),
+            "connect_good": number("client_handshakes"),
+            "connect_renegotiate": 0,
+            "accept": number("server_started"),
+            "accept_good": number("server_handshakes"),
+            "accept_renegotiate": 0,
+            "hits": resumed["client"] + resumed["server"],
+            "misses": number("server_key_unknown") + number("server_refused"),
+            "timeouts": number("client_expired"),
+            "cache_full": 0,
+        }
+
+    @property
+    def sealing_key(self) -> SealingKey | None:
+        """What sessions of this context are sealed under, outside of this process's memory."""
+        return self._resuming.sealing_key
+
+
+def check_hostname(name: str) -> None:
+    """The standard library's rules for ``server_hostname``."""
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname must be str, not {type(name).__name__}")
+    if not name or name.startswith("."):
+        raise ValueError("server_hostname cannot be an empty string or start with a leading dot.")
+    if "\0" in name:
+        raise TypeError("argument must be encoded string without null bytes, not str")
+
+
+def names_in(der: bytes) -> tuple[str, ...]:
+    return Certificate(der).names
+
+
+def path_of(name: str, value: Path) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name} should be a valid filesystem path") from None
+
+
+def trust_in(cadata: str | bytes | bytearray | memoryview) -> trust.Trust:
+    """What stands in `cadata`: PEM as str, DER as bytes."""
+    if isinstance(cadata, str):
+        try:
+            data = cadata.encode("ascii")
+        except UnicodeEncodeError:
+            raise TypeError("cadata should be an ASCII string or a bytes-like object") from None
+    elif isinstance(cadata, bytes | bytearray | memoryview):
+        data = bytes(cadata)
+    else:
+        raise TypeError("cadata should be an ASCII string or a bytes-like object")
+    if not data:
+        raise ValueError("Empty certificate data")
+    try:
+        found = trust.from_text(data)
+    except ValueError:
+        found = trust.NOTHING
+    if not found:
+        fault = "no start line" if isinstance(cadata, str) else "not enough data"
+        text = f"{fault}: cadata does not contain a certificate"
+        raise dressed(ssl.SSLError(ssl.SSL_ERROR_SSL, text), fault.upper().replace(" ", "_"))
+    return found
+
+
+def create_default_context(
+    purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH,
+    *,
+    cafile: Path | None = None,
+    capath: Path | None = None,
+    cadata: str | bytes | None = None,
+    **own: Any,  # noqa: ANN401
+) -> SSLContext:
+    """As ``ssl.create_default_context``; further keywords are those of `SSLContext`."""
+    if not isinstance(purpose, ssl._ASN1Object):  # type: ignore[attr-defined] # noqa: SLF001
+        raise TypeError(purpose)
+    if purpose == ssl.Purpose.SERVER_AUTH:
+        context = SSLContext(ssl.PROTOCOL_TLS_CLIENT, **own)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.check_hostname = True
+    elif purpose == ssl.Purpose.CLIENT_AUTH:
+        context = SSLContext(ssl.PROTOCOL_TLS_SERVER, **own)
+    else:
+        raise ValueError(purpose)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    if cafile or capath or cadata:
+        context.load_verify_locations(cafile, capath, cadata)
+    elif context.verify_mode != ssl.CERT_NONE:
+        context.load_default_certs(purpose)
+    keylog = os.environ.get("SSLKEYLOGFILE")
+    if keylog and not sys.flags.ignore_environment:
+        context.keylog_filename = keylog
+    return context

@@ -1,0 +1,643 @@
+"""GnuTLS where the standard library has ``_ssl._SSLSocket``: the ``_sslobj`` of its sockets.
+
+``ssl.SSLSocket`` and ``ssl.SSLObject`` call 21 names of an object that the context makes. This
+is that object; what stands above it is the standard library's own code. Rules:
+
+- The socket is held weakly: it owns this object, and must be freed without a cycle collector.
+- Nothing that GnuTLS's session holds may hold this object.
+- On a BIO a write is complete, and the first ``do_handshake`` raises nothing but ``ssl.SSLError``
+  (asyncio waits for a minute otherwise).
+- One thread reads while another writes; a second reader or writer waits for the first.
+"""
+
+import contextlib
+import ipaddress
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gnutls_resume.binding import (
+    AlertLevel,
+    CertificateRequest,
+    ChannelBinding,
+    HandshakeType,
+    HookTime,
+    MemoryTransport,
+    Session,
+    Shutdown,
+)
+from gnutls_resume.binding import Protocol as Version
+from gnutls_resume.binding._check import alert_for
+from gnutls_resume.binding.envelope import Kind
+from gnutls_resume.binding.ticket import TicketOffer
+from gnutls_resume.binding.transport import SocketTransport
+from gnutls_resume.drop_in.cipher import cipher_of
+from gnutls_resume.drop_in.exceptions import ssl_error, translated, verification_error
+from gnutls_resume.drop_in.options import Resuming, Settings
+from gnutls_resume.drop_in.peercert import decode
+from gnutls_resume.drop_in.session import SSLSession
+from gnutls_resume.errors import (
+    AlertError,
+    GnuTLSError,
+    VerificationError,
+    WantReadError,
+    WantWriteError,
+)
+from gnutls_resume.resumption.client_cache import Attempt
+from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome, report
+from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
+from gnutls_resume.resumption.reverify import PeerCheck
+
+if TYPE_CHECKING:
+    from gnutls_resume.drop_in.context import SSLContext
+
+
+VERSION_NAMES = {
+    Version.TLS1_0: "TLSv1",
+    Version.TLS1_1: "TLSv1.1",
+    Version.TLS1_2: "TLSv1.2",
+    Version.TLS1_3: "TLSv1.3",
+}
+REQUESTS = {
+    ssl.CERT_NONE: CertificateRequest.IGNORE,
+    ssl.CERT_OPTIONAL: CertificateRequest.REQUEST,
+    ssl.CERT_REQUIRED: CertificateRequest.REQUIRE,
+}
+ALPN_SERVER_PRECEDENCE = 2  # as the standard library's servers choose
+MAX_READ = 65_536  # bytes; four records
+LATE_RECORDS = 8  # that are read away at a close
+NO_RENEGOTIATION = 100  # an alert, RFC 5246 §7.2.2
+
+
+class BIO(Protocol):
+    """What is used of an ``ssl.MemoryBIO``."""
+
+    @property
+    def pending(self) -> int: ...
+    @property
+    def eof(self) -> bool: ...
+    def read(self, size: int = -1, /) -> bytes: ...
+    def write(self, data: bytes, /) -> int: ...
+
+
+class RefusedByCallback(AlertError):
+    """The sni_callback has returned an alert's number."""
+
+
+class Engine:
+    """One connection, under the settings that its context had when it was made."""
+
+    _failure: Exception | None = None
+    _started: float | None = None
+    outcome: Outcome | None = None
+    """Of the handshake, once it is complete."""
+
+    def __init__(
+        self,
+        context: "SSLContext",
+        settings: Settings,
+        resuming: Resuming,
+        *,
+        server_side: bool,
+        server_hostname: str | None,
+        owner: object,
+        sock: Any = None,  # noqa: ANN401
+        bios: tuple[BIO, BIO] | None = None,
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._resuming = resuming
+        self._owner = None if owner is None else weakref.ref(owner)
+        self.server_side = server_side
+        self.server_hostname = server_hostname
+        self._bios = bios
+        self._sock = None if sock is None else weakref.ref(sock)
+        self._process = os.getpid()
+        self._reading, self._writing = threading.RLock(), threading.RLock()
+        self._attempt: Attempt | None = None
+        self._given: SSLSession | None = None
+        self._has_read = False
+        self._late_tickets = 0
+        sealing = None
+        if not server_side:
+            assert isinstance(settings.policy, ClientPolicy)
+            self._digest = settings.policy.digest(server_hostname)
+            sealing = resuming.cache.sealing(self._digest)
+        self._session = Session(
+            "server" if server_side else "client",
+            settings.credentials,
+            priority=settings.priority,
+            flags=settings.flags,
+            sealing=sealing,
+        )
+        self._session.attach(MemoryTransport() if sock is None else sock)
+        hostname = server_hostname if settings.check_hostname else None
+        self._check = PeerCheck(settings.verifier, hostname, settings.rules)
+        if server_side:
+            self._prepare_server()
+        else:
+            self._prepare_client()
+        if settings.keylog:
+            self._session.set_keylog_function(keylog_for(self._session, settings.keylog))
+
+    # -- before the handshake -----------------------------------------------------------------
+
+    def _prepare_client(self) -> None:
+        session, settings = self._session, self._settings
+        if self.server_hostname:
+            session.server_name = self.server_hostname
+            if not is_ip_address(self.server_hostname):  # RFC 6066 §3
+                session.server_name_set(self.server_hostname)
+        if settings.alpn:
+            session.alpn_set_protocols(settings.alpn)
+        if settings.verifier is not None:
+            session.set_verify_function(self._check)
+        self._attempt = Attempt(
+            self._resuming.cache,
+            session,
+            self._digest,
+            settings.versions,
+            self._resuming.session_lifetime,
+        )
+        session.set_ticket_function(self._attempt.keep_ticket)
+
+    def _prepare_server(self) -> None:
+        self._configure_server()
+        callback = self._settings.sni_callback
+        if callback is not None:
+            self._session.handshake_set_hook_function(
+                HandshakeType.CLIENT_HELLO, HookTime.PRE, sni_hook(weakref.ref(self), callback)
+            )
+
+    def _configure_server(self) -> None:
+        """What the sni_callback may still change by choosing another context."""
+        session, settings = self._session, self._settings
+        assert isinstance(settings.policy, ServerPolicy)
+        if settings.alpn:
+            session.alpn_set_protocols(settings.alpn, ALPN_SERVER_PRECEDENCE)
+        session.certificate_server_set_request(REQUESTS[settings.verify_mode])
+        if settings.verifier is not None:
+            session.set_verify_function(self._check)
+        if settings.tickets and self._resuming.ring is not None:
+            session.ticket_derive(self._resuming.ring.secret, settings.policy.digest())
+
+    def _switch(self, context: "SSLContext") -> None:
+        """Go on under another context: its certificates, ALPN and rules for clients."""
+        self._settings, self._resuming = context._connection(server_side=True)
+        settings = self._settings
+        self._check = PeerCheck(settings.verifier, None, settings.rules)
+        self._session.credentials_set(settings.credentials)
+        self._configure_server()
+
+    @property
+    def context(self) -> "SSLContext":
+        """The context; a server's may be replaced in its sni_callback."""
+        return self._context
+
+    @context.setter
+    def context(self, context: "SSLContext") -> None:
+        if not hasattr(context, "_connection"):
+            raise TypeError("The value must be a gnutls_resume.SSLContext")
+        self._context = context
+        if self.server_side and self.outcome is None:
+            self._switch(context)
+
+    @property
+    def owner(self) -> object:
+        """The socket or object that holds this one."""
+        return None if self._owner is None else self._owner()
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    @property
+    def session(self) -> SSLSession | None:
+        """The freshest session of this connection; None on a server."""
+        if self._attempt is None or self.outcome is None:
+            return self._given
+        if self._given is not None and self.session_reused and self.outcome.protocol != "TLSv1.3":
+            return self._given
+        data = self._attempt.latest
+        if data is None and self.outcome.protocol != "TLSv1.3":
+            with contextlib.suppress(GnuTLSError):
+                data = self._attempt.latest = self._session.get_data()
+        if data is None:
+            return None
+        resuming = self._resuming
+        return SSLSession(data, resuming.cache.sealing(self._digest), resuming.sealing_key)
+
+    @session.setter
+    def session(self, session: SSLSession) -> None:
+        if not isinstance(session, SSLSession):
+            raise TypeError("Value is not a SSLSession.")
+        if self.server_side:
+            raise ValueError("Cannot set session for server-side SSLSocket.")
+        if self._started is not None:
+            raise ValueError("Cannot set session after handshake.")
+        self._given = session
+
+    @property
+    def session_reused(self) -> bool:
+        """Whether the handshake was a resumption."""
+        return self.outcome is not None and self.outcome.kind is not HandshakeKind.FULL
+
+    # -- the handshake ------------------------------------------------------------------------
+
+    def do_handshake(self) -> None:
+        """Perform the handshake; does nothing when it is complete."""
+        if self.outcome is not None:
+            return
+        with self._reading, self._writing:
+            if self.outcome is not None:  # another thread was first
+                return
+            if self._failure is not None:
+                raise self._failure
+            if self._started is None:
+                self._started = time.monotonic()
+                self._offer()
+            try:
+                self._moving(self._handshake)
+            except (WantReadError, WantWriteError) as error:
+                raise translated(error) from None
+            except Exception as error:  # noqa: BLE001
+                raise self._failed(error) from error.__cause__
+
+    def _offer(self) -> None:
+        if self._attempt is None:
+            return
+        if self._given is None:
+            self._attempt.offer()
+        else:
+            self._attempt.offer_this(*self._given.envelope_for(self._digest))
+
+    def _handshake(self) -> None:
+        session = self._session
+        session.handshake()
+        if session.is_resumed() or not self._check.chain:
+            self._check_again()
+        if self.server_side:
+            self._send_tickets()
+        else:
+            assert self._attempt is not None
+            self._attempt.accepted(self._check.not_after)
+        self.outcome = self._found()
+        owner = self.owner
+        if hasattr(owner, "outcome"):
+            owner.outcome = self.outcome
+        report(self.outcome, self._resuming.counters, self._resuming.on_handshake)
+
+    def _check_again(self) -> None:
+        """What GnuTLS does not look at when it resumes; in a full handshake without a
+        verification, only fetch the chain.
+        """
+        session = self._session
+        try:
+            self._check(session)
+            if session.is_resumed():
+                if session.protocol_get_version() == Version.TLS1_3:
+                    if not session.group_get():
+                        raise refused("the server resumed without a key exchange", 47)
+                elif not session.ext_master_secret_status():  # RFC 7627 §5.3
+                    raise refused("the session was resumed without extended master secret", 40)
+        except GnuTLSError as error:
+            with contextlib.suppress(GnuTLSError, OSError):
+                session.alert_send(AlertLevel.FATAL, alert_for(error) or 40)
+            raise
+
+    def _send_tickets(self) -> None:
+        settings = self._settings
+        if settings.tickets in {0, 2} or self._late_tickets == settings.tickets:
+            return
+        if self._session.protocol_get_version() == Version.TLS1_3:
+            self._session.ticket_send(settings.tickets)
+        self._late_tickets = settings.tickets
+
+    def _found(self) -> Outcome:
+        session = self._session
+        version = session.protocol_get_version()
+        assert version is not None
+        assert self._started is not None
+        miss = None
+        if session.is_resumed():
+            by_id = session.offered is not None and session.offered.kind == Kind.CLIENT_SESSION_ID
+            kind = HandshakeKind.RESUMED_SESSION_ID if by_id else HandshakeKind.RESUMED_TICKET
+        else:
+            kind, miss = HandshakeKind.FULL, self._miss()
+        name = session.client_hello_server_name() if self.server_side else self.server_hostname
+        seconds = time.monotonic() - self._started
+        return Outcome(kind, miss, name, VERSION_NAMES[version], self.server_side, seconds)
+
+    def _miss(self) -> MissReason:
+        if self._attempt is not None:
+            return self._attempt.miss_reason or MissReason.DECLINED
+        if not self._settings.tickets or self._resuming.ring is None:
+            return MissReason.DISABLED
+        return SERVER_MISSES[self._session.ticket_offered()]
+
+    def _failed(self, error: Exception) -> Exception:
+        """What is raised for a handshake that has broken off; the store forgets the session."""
+        session, attempt = self._session, self._attempt
+        offered = session.offered is not None
+        transport = session.transport
+        assert transport is not None
+        self._resuming.counters.count("failed_handshakes")
+        if attempt is not None and offered:
+            if isinstance(error, VerificationError):
+                attempt.refused()
+            elif transport.received or (transport.sent and not isinstance(error, TimeoutError)):
+                attempt.failed()
+        timed_out = isinstance(error, TimeoutError) and error.errno is None
+        if isinstance(error, VerificationError):
+            made: Exception = verification_error(error, self._check.chain, self._check.hostname)
+        elif isinstance(error, RefusedByCallback):
+            made = ssl_error("CALLBACK_FAILED", "callback failed")
+        elif isinstance(error, GnuTLSError):
+            made = translated(error)
+        elif timed_out:
+            made = TimeoutError("The handshake operation timed out")
+        elif self._bios is not None and not isinstance(error, ssl.SSLError):
+            made = ssl_error("CALLBACK_FAILED", f"callback failed: {type(error).__name__}")
+            made.__cause__ = error
+        else:
+            made = error
+        made.session_offered = offered  # type: ignore[attr-defined]
+        if not timed_out:
+            self._failure = made
+        return made
+
+    # -- data ---------------------------------------------------------------------------------
+
+    def read(self, n: int = 1024, buffer: Any = None) -> bytes | int:  # noqa: ANN401
+        """Up to `n` bytes, or their number if they go into `buffer`; nothing at the peer's
+        close_notify.
+        """
+        if buffer is None and n < 0:
+            raise ValueError("size should not be negative")
+        self.do_handshake()
+        if buffer is None:
+            return self._receive(self._session.record_recv, min(n, MAX_READ)) if n else b""
+        with memoryview(buffer) as view, view.cast("B") as octets:
+            size = n if 0 < n <= len(octets) else len(octets)
+            return self._receive(self._session.record_recv_into, octets[:size]) if size else 0
+
+    def _receive(self, call: Callable[[Any], Any], argument: object) -> Any:  # noqa: ANN401
+        with self._reading:
+            while True:
+                try:
+                    received = self._moving(call, argument)
+                except GnuTLSError as error:
+                    if error.name == "GNUTLS_E_REAUTH_REQUEST":
+                        self._run("read", self._session.reauth)
+                    elif error.name == "GNUTLS_E_REHANDSHAKE":
+                        self._run(
+                            "read", self._session.alert_send, AlertLevel.WARNING, NO_RENEGOTIATION
+                        )
+                    else:
+                        raise translated(error) from None
+                except TimeoutError as error:
+                    raise timed_out(error, "read") from None
+                else:
+                    self._has_read = True
+                    return received
+
+    def write(self, data: Any) -> int:  # noqa: ANN401
+        """Send data; all of them on a BIO and on a socket that waits. How many were sent."""
+        self.do_handshake()
+        if type(data) is bytes:
+            return self._send(data)
+        with memoryview(data) as view, view.cast("B") as octets:
+            return self._send(octets)
+
+    def _send(self, data: bytes | memoryview) -> int:
+        with self._writing:
+            return int(self._run("write", self._session.record_send, data))
+
+    def pending(self) -> int:
+        """Bytes that a read returns without waiting."""
+        return 0 if self.outcome is None else self._session.record_check_pending()
+
+    def shutdown(self) -> Any:  # noqa: ANN401
+        """Send a close_notify and wait for the peer's; returns the socket, None for a BIO."""
+        if self.outcome is None:
+            raise ssl_error("SHUTDOWN_WHILE_IN_INIT", "shutdown while in init")
+        with self._writing:
+            # Beside a reader, who will see the peer's, only say it.
+            alone = self._reading.acquire(blocking=False)
+            try:
+                self._run("read", self._session.bye, Shutdown.RDWR if alone else Shutdown.WR)
+            finally:
+                if alone:
+                    self._reading.release()
+        if self._bios is None:
+            return None if self._sock is None else self._sock()
+        transport = self._session.transport
+        assert isinstance(transport, MemoryTransport)
+        rest = transport.unread()
+        if rest:  # data in clear that follow the close_notify
+            self._bios[0].write(rest)
+        return None
+
+    def wait_for_tickets(self) -> None:
+        """Before a close: read the TLS 1.3 tickets that are on their way, waiting at most
+        ``close_wait``. Unread, they would be lost, and the reset that answers them could cost the peer
+        the end of what was sent to it.
+        """
+        transport = self._session.transport
+        patience = self._resuming.close_wait
+        if (
+            self.server_side
+            or not patience
+            or self.outcome is None
+            or self.outcome.protocol != "TLSv1.3"
+            or self._has_read
+            or self._session.own.tickets
+            or self._process != os.getpid()
+            or not isinstance(transport, SocketTransport)
+            or not self._reading.acquire(blocking=False)
+        ):
+            return
+        try:
+            with contextlib.suppress(GnuTLSError, OSError):
+                self._session.get_data(patience=patience)
+                transport.patience = 0.0
+                for _ in range(LATE_RECORDS):
+                    self._session.record_recv()
+        finally:
+            self._reading.release()
+
+    # -- how an operation runs ----------------------------------------------------------------
+
+    def _run(self, word: str, call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        try:
+            return self._moving(call, *args)
+        except GnuTLSError as error:
+            raise translated(error) from None
+        except TimeoutError as error:
+            raise timed_out(error, word) from None
+
+    def _moving(self, call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        """Call, and on a BIO carry the bytes before and after."""
+        if self._bios is None:
+            return call(*args)
+        incoming, outgoing = self._bios
+        transport = self._session.transport
+        assert isinstance(transport, MemoryTransport)
+        if incoming.pending:
+            transport.feed(incoming.read())
+        if incoming.eof:
+            transport.eof()
+        try:
+            return call(*args)
+        finally:
+            if transport.pending:
+                outgoing.write(transport.drain())
+
+    # -- facts --------------------------------------------------------------------------------
+
+    def getpeercert(self, binary: bool = False) -> bytes | dict[str, Any] | None:  # noqa: FBT001, FBT002
+        """The peer's certificate, in DER or as the standard library's dictionary, which is
+        empty if nobody has verified it; None if it showed none.
+        """
+        if self.outcome is None:
+            raise ValueError("handshake not done yet")
+        chain = self._check.chain
+        if not chain:
+            return None
+        if binary:
+            return chain[0]
+        return {} if self._settings.verify_mode == ssl.CERT_NONE else decode(chain[0])
+
+    def get_unverified_chain(self) -> "list[Certificate] | None":
+        """The chain as the peer sent it, on a resumed session that of the first handshake."""
+        chain = self._check.chain
+        return [Certificate(der) for der in chain] if chain else None
+
+    def get_verified_chain(self) -> "list[Certificate] | None":
+        """The chain up to the authority that it leads to."""
+        chain, verifier = self._check.chain, self._settings.verifier
+        if not chain:
+            return None
+        found = chain if verifier is None else verifier.path(chain)
+        return [Certificate(der) for der in found]
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        """Cipher suite in OpenSSL's words, protocol and secret bits."""
+        if self.outcome is None:
+            return None
+        return cipher_of(self._session.ciphersuite_get(), self.outcome.protocol)
+
+    def shared_ciphers(self) -> None:
+        """Not told by GnuTLS."""
+
+    def compression(self) -> None:
+        """There is none."""
+
+    def version(self) -> str | None:
+        """``'TLSv1.3'`` and the like; None before the handshake."""
+        return None if self.outcome is None else self.outcome.protocol
+
+    def selected_alpn_protocol(self) -> str | None:
+        """The protocol agreed on."""
+        name = None if self.outcome is None else self._session.alpn_get_selected_protocol()
+        return None if name is None else name.decode()
+
+    def get_channel_binding(self, cb_type: str = "tls-unique") -> bytes | None:
+        """``tls-unique`` (RFC 5929), which TLS 1.3 does not have: None."""
+        if cb_type != "tls-unique":
+            raise ValueError(f"{cb_type!r} channel binding type not implemented")
+        if self.outcome is None or self.outcome.protocol == "TLSv1.3":
+            return None
+        return self._session.channel_binding(ChannelBinding.TLS_UNIQUE)
+
+    def verify_client_post_handshake(self) -> None:
+        """Not offered: set ``verify_mode``, and clients show their certificates at once."""
+        raise NotImplementedError(
+            "verify_client_post_handshake: use SSLContext.verify_mode, which asks in the handshake"
+        )
+
+
+class Certificate:
+    """What ``ssl`` asks of a certificate in a chain."""
+
+    def __init__(self, der: bytes) -> None:
+        self._der = der
+
+    def public_bytes(self, encoding: int = 1) -> bytes | str:
+        """In PEM (1, a str) or DER (2)."""
+        return self._der if encoding == 2 else ssl.DER_cert_to_PEM_cert(self._der)  # noqa: PLR2004
+
+    def get_info(self) -> dict[str, Any]:
+        """As ``getpeercert()`` tells it."""
+        return decode(self._der)
+
+
+SERVER_MISSES = {
+    TicketOffer.NONE: MissReason.NONE_OFFERED,
+    TicketOffer.UNKNOWN_KEY: MissReason.KEY_UNKNOWN,
+    TicketOffer.KNOWN_KEY: MissReason.REFUSED,
+}
+
+
+def refused(text: str, alert: int) -> AlertError:
+    """A resumption that must not be: RFC 8446 §6.2 has the alerts."""
+    error = AlertError(text)
+    error.alert = alert
+    return error
+
+
+def timed_out(error: TimeoutError, word: str) -> TimeoutError:
+    """As the standard library words it, unless it is the kernel's ETIMEDOUT."""
+    return error if error.errno is not None else TimeoutError(f"The {word} operation timed out")
+
+
+def sni_hook(
+    engine: "weakref.ref[Engine]", callback: Callable[[object, str | None, object], int | None]
+) -> Callable[..., None]:
+    """The hook that runs a context's sni_callback, once a connection."""
+    called = False
+
+    def hook(session: Session, *_: object) -> None:
+        nonlocal called
+        one = engine()
+        if called or one is None:
+            return
+        called = True
+        answer = callback(one.owner, session.client_hello_server_name(), one.context)
+        if answer is None:
+            return
+        if not isinstance(answer, int):
+            raise TypeError(f"sni_callback must return None or an int, not {type(answer).__name__}")
+        refusal = RefusedByCallback("the sni_callback has refused the server name")
+        refusal.alert = answer
+        raise refusal
+
+    return hook
+
+
+writing_keys = threading.Lock()
+
+
+def keylog_for(session: Session, path: str | os.PathLike[str]) -> Callable[[str, bytes], None]:
+    """What appends a connection's secrets to a file in the format of NSS."""
+    reference = weakref.ref(session)
+
+    def keylog(label: str, secret: bytes) -> None:
+        one = reference()
+        if one is not None:
+            line = f"{label} {one.get_random()[0].hex()} {secret.hex()}\n"
+            with writing_keys, open(path, "a", encoding="ascii") as file:  # noqa: PTH123
+                file.write(line)
+
+    return keylog
+
+
+def is_ip_address(text: str) -> bool:
+    """Whether a host is named by its address: that is no name for SNI (RFC 6066 §3)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What makes resuming safe: bound to a policy, verified again, counted."""

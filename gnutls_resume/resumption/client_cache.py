@@ -1,0 +1,241 @@
+"""A client's sessions: offered, learnt and forgotten by themselves.
+
+The store's key is the policy's digest, so that a session is found only by its equal. Rules:
+
+- A session is learnt only when the handshake and the verification have both succeeded.
+- A TLS 1.3 ticket is pushed, and taken once, the freshest first; a TLS 1.2 session is put, and
+  read until it expires.
+- After a failed handshake that offered a session, a mark stands as the value under the key:
+  nothing is offered, or tickets only. So the value is read first, and a live mark is not written
+  over.
+- Whatever a store does, the handshake goes on.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Container
+from functools import lru_cache
+
+from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
+from gnutls_resume.binding.envelope import read_header, store_key
+from gnutls_resume.errors import InvalidReason, InvalidSessionError
+from gnutls_resume.resumption.outcome import Counters, MissReason
+from gnutls_resume.stores.protocol import Store
+
+logger = logging.getLogger("gnutls_resume")
+
+KEEP = 8  # tickets a key
+NOTHING, TICKETS_ONLY = b"offer nothing", b"offer tickets only"  # marks
+NOTHING_FOR, TICKETS_ONLY_FOR = 600, 86_400  # seconds
+LOG_INTERVAL = 60.0  # seconds between two warnings
+
+REASONS = {
+    InvalidReason.EXPIRED: MissReason.EXPIRED,
+    InvalidReason.OTHER_VERSION: MissReason.OTHER_VERSION,
+    InvalidReason.OTHER_POLICY: MissReason.POLICY_CHANGED,
+}
+
+last_warning = -LOG_INTERVAL
+
+
+@lru_cache(maxsize=1)
+def process_key() -> SealingKey:
+    """The key for what stays in this process's memory, so that no secret stands in Python's."""
+    return SealingKey.generate()
+
+
+class ClientSessionCache:
+    """One context's view of a store, which others may share."""
+
+    def __init__(
+        self, store: Store | None, sealing_key: SealingKey | None, counters: Counters
+    ) -> None:
+        self.store = store
+        self._sealing_key = sealing_key
+        self._counters = counters
+
+    @property
+    def key(self) -> SealingKey | None:
+        """What this context's sessions are sealed under, None for a checksum."""
+        if self._sealing_key is None and (self.store is None or self.store.private):
+            return process_key()
+        return self._sealing_key
+
+    def sealing(self, digest: bytes) -> Sealing:
+        return Sealing(self.key, digest)
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The value under the key. Raises what the store raises."""
+        return self._ask("get", digest)
+
+    def take(self, digest: bytes) -> bytes | None:
+        """The freshest ticket. Raises what the store raises."""
+        return self._ask("take", digest)
+
+    def _ask(self, verb: str, digest: bytes) -> bytes | None:
+        key = self._sealing_key
+        ask: Callable[[bytes], bytes | None] = getattr(self.store, verb)
+        found = ask(store_key(digest, key))
+        if found is None and key is not None and key.previous is not None:
+            found = ask(store_key(digest, key.previous))
+        return found
+
+    def put(self, digest: bytes, value: bytes, ttl: float) -> None:
+        assert self.store is not None
+        self.store.put(store_key(digest, self._sealing_key), value, ttl)
+
+    def push(self, digest: bytes, value: bytes, ttl: float) -> None:
+        assert self.store is not None
+        self.store.push(store_key(digest, self._sealing_key), value, ttl, KEEP)
+
+    def remove(self, digest: bytes) -> None:
+        assert self.store is not None
+        self.store.remove(store_key(digest, self._sealing_key))
+
+    def note_failure(self, what: str, error: Exception) -> None:
+        """Count a failure of the store; log one a minute."""
+        global last_warning  # noqa: PLW0603 - for all contexts, as the log is
+        self._counters.count("store_errors")
+        now = time.monotonic()
+        if now - last_warning >= LOG_INTERVAL:
+            last_warning = now
+            logger.warning("the session store's %s failed: %s", what, type(error).__name__)
+
+
+class Attempt:
+    """One connection's dealings with the cache, in this order: ``offer``, then ``accepted`` or
+    ``failed`` or ``refused``. It is the session's ticket function too.
+    """
+
+    def __init__(
+        self,
+        cache: ClientSessionCache,
+        session: Session,
+        digest: bytes,
+        versions: Container[Protocol],
+        lifetime: int,
+    ) -> None:
+        self._cache = cache if cache.store is not None and session.server_name else None
+        self._session = session
+        self._digest = digest
+        self._versions = versions
+        self._lifetime = lifetime
+        self._verified = False
+        self._mark: bytes | None = None
+        self._data: bytes | None = None  # what was offered
+        self.miss_reason: MissReason | None = None
+        """Why nothing could be offered."""
+        self.latest: bytes | None = None
+        """The freshest session of this connection, in an envelope."""
+
+    # -- before the handshake -----------------------------------------------------------------
+
+    def offer(self) -> None:
+        """Offer what the store has, if anything; else `miss_reason` says why not."""
+        if self._cache is None:
+            self.miss_reason = MissReason.DISABLED
+            return
+        try:
+            data = self._find(self._cache)
+        except Exception as error:  # noqa: BLE001 - any fault of a store is a miss
+            self._cache.note_failure("search", error)
+            self.miss_reason = MissReason.STORE_ERROR
+            return
+        if data is None:
+            marked = self._mark is not None
+            self.miss_reason = MissReason.AFTER_FAILURE if marked else MissReason.NONE_STORED
+        else:
+            self.offer_this(data, None)
+
+    def _find(self, cache: ClientSessionCache) -> bytes | None:
+        value = cache.get(self._digest)
+        if value in {NOTHING, TICKETS_ONLY}:
+            self._mark, value = value, None
+        if self._mark == NOTHING:
+            return None
+        ticket = cache.take(self._digest) if Protocol.TLS1_3 in self._versions else None
+        return ticket or (value if Protocol.TLS1_2 in self._versions else None)
+
+    def offer_this(self, data: bytes, sealing: Sealing | None) -> None:
+        """Offer a session that was handed in, or found."""
+        self._data = data
+        try:
+            self._session.set_data(data, sealing=sealing)
+        except InvalidSessionError as error:
+            self.miss_reason = REASONS.get(error.reason, MissReason.DAMAGED)
+        except (TypeError, ValueError):  # a store may return anything
+            self.miss_reason = MissReason.DAMAGED
+
+    # -- after it -----------------------------------------------------------------------------
+
+    def accepted(self, not_after: int | None) -> None:
+        """The handshake and the verification have succeeded: learn from now on."""
+        self._verified = True
+        session = self._session
+        now = int(time.time())
+        # From one resumption to the next a session grows no younger.
+        born = session.offered.created if session.offered and session.is_resumed() else now
+        ends = [born + self._lifetime, *([] if not_after is None else [not_after])]
+        session.not_after = max(min(ends), now)
+        if session.protocol_get_version() == Protocol.TLS1_3:
+            return
+        if session.is_resumed():
+            self.latest = self._data
+            return
+        if self._cache is None or not session.ext_master_secret_status():
+            return
+        data = session.get_data()
+        if data is not None:
+            self.latest = data
+            self._keep(data)
+
+    @property
+    def _offered_ticket(self) -> bool:
+        offered = self._session.offered
+        return offered is not None and offered.protocol_version == Protocol.TLS1_3.wire
+
+    def keep_ticket(self, data: bytes, _lifetime: int) -> None:
+        """The session's ticket function."""
+        self.latest = data
+        if self._verified and self._cache is not None:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        assert self._cache is not None
+        header = read_header(data)
+        ttl = header.expires - time.time()
+        try:
+            if header.protocol_version == Protocol.TLS1_3.wire:
+                self._cache.push(self._digest, data, ttl)
+            elif self._mark is None and self._cache.get(self._digest) not in {
+                NOTHING,
+                TICKETS_ONLY,
+            }:
+                if self._offered_ticket:  # the server no longer does TLS 1.3
+                    self._cache.remove(self._digest)
+                self._cache.put(self._digest, data, ttl)
+        except Exception as error:  # noqa: BLE001
+            self._cache.note_failure("storing", error)
+
+    def failed(self) -> None:
+        """The handshake broke off after a session was offered: offer none for a while."""
+        offered = self._session.offered
+        if offered is None or self._cache is None:
+            return
+        tls12 = offered.protocol_version == Protocol.TLS1_2.wire
+        mark, seconds = NOTHING, NOTHING_FOR
+        if tls12 and Protocol.TLS1_3 in self._versions:
+            mark, seconds = TICKETS_ONLY, TICKETS_ONLY_FOR
+        try:
+            self._cache.put(self._digest, mark, seconds)
+        except Exception as error:  # noqa: BLE001
+            self._cache.note_failure("forgetting", error)
+
+    def refused(self) -> None:
+        """The peer's certificate was refused: forget all sessions of this key."""
+        if self._cache is None:
+            return
+        try:
+            self._cache.remove(self._digest)
+        except Exception as error:  # noqa: BLE001
+            self._cache.note_failure("forgetting", error)

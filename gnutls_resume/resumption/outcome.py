@@ -1,0 +1,100 @@
+"""What became of a handshake, decided where the fact is known and carried up."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+logger = logging.getLogger("gnutls_resume")
+
+
+class HandshakeKind(Enum):
+    """How a connection began."""
+
+    FULL = "full"
+    RESUMED_SESSION_ID = "resumed by session ID"
+    RESUMED_TICKET = "resumed by ticket"
+
+
+class MissReason(Enum):
+    """Why a handshake was full. The first nine are a client's, the rest a server's; STORE_ERROR,
+    DAMAGED and DISABLED are both.
+    """
+
+    NONE_STORED = "no session was stored"
+    EXPIRED = "the stored session has expired"
+    OTHER_VERSION = "the stored session was made by another version of GnuTLS"
+    DAMAGED = "the stored session is damaged, or sealed under another key"
+    DECLINED = "the server declined it"
+    AFTER_FAILURE = "a handshake that offered one has failed a short while ago"
+    STORE_ERROR = "the store failed"
+    DISABLED = "resumption is off for this connection"
+    POLICY_CHANGED = "the session handed in was made under another policy"
+    NONE_OFFERED = "the client offered none"
+    KEY_UNKNOWN = "the client's ticket is under a key unknown here"
+    REFUSED = "GnuTLS refused it"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A completed handshake: its kind, and why it was full if it was; the server name, the
+    protocol (``'TLSv1.3'``), the side and how long it took in seconds, waiting included.
+    """
+
+    kind: HandshakeKind
+    miss_reason: MissReason | None
+    server_name: str | None
+    protocol: str
+    server_side: bool
+    seconds: float
+
+
+OnHandshake = Callable[[Outcome], object]
+
+
+class Counters:
+    """Numbers of one context, counted from any thread."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def count(self, *names: str) -> None:
+        with self._lock:
+            for name in names:
+                self._numbers[name] = self._numbers.get(name, 0) + 1
+
+    def number(self, name: str) -> int:
+        return self._numbers.get(name, 0)
+
+    def read(self) -> Mapping[str, int]:
+        """The numbers of now, read-only."""
+        with self._lock:
+            return MappingProxyType(dict(self._numbers))
+
+
+def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | None) -> None:
+    """Count a completed handshake, log it, and tell whoever asked. Never raises an Exception."""
+    side = "server" if outcome.server_side else "client"
+    names = [f"{side}_handshakes", f"{side}_{outcome.kind.name.lower()}"]
+    if outcome.miss_reason is not None:
+        names.append(f"{side}_{outcome.miss_reason.name.lower()}")
+    counters.count(*names)
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(
+            "%s handshake, %s, %s: %s%s, %.1f ms",
+            side,
+            outcome.server_name or "no server name",
+            outcome.protocol,
+            outcome.kind.value,
+            f" ({outcome.miss_reason.value})" if outcome.miss_reason else "",
+            outcome.seconds * 1000,
+        )
+    if on_handshake is not None:
+        try:
+            on_handshake(outcome)
+        except Exception:
+            counters.count("on_handshake_errors")
+            logger.exception("on_handshake failed")

@@ -1,0 +1,152 @@
+"""The peer's chain, name and time, checked in full and in resumed handshakes by the same code.
+
+GnuTLS verifies nobody when it resumes. A verdict is remembered, so that asking again costs
+microseconds; only a good one is, and until the first certificate of the chain expires, at most
+for an hour: an anchor's or a list's own end is not looked at meanwhile.
+"""
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from gnutls_resume.binding import CertificateStatus, Session
+from gnutls_resume.binding.x509 import Certificate, TrustList, chain_not_after
+from gnutls_resume.errors import VerificationError
+from gnutls_resume.resumption.trust import Trust
+
+MAX_VERDICTS = 1024
+MAX_AGE = 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is asked of a chain besides trust. `required`: a peer without one is refused."""
+
+    server: bool
+    required: bool = True
+    need_crl: Literal["none", "leaf", "chain"] = "none"
+    partial_chain: bool = False
+    common_name: bool = True
+
+
+class Verdict(NamedTuple):
+    """A good one: when it was passed, and when the chain ends (Unix seconds)."""
+
+    passed: float
+    not_after: int
+
+
+class Verifier:
+    """Verifies chains against one Trust; shared by all contexts that trust the same."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self._list = TrustList(trust.anchors.values(), trust.crls.values())
+        self._verdicts: OrderedDict[tuple[bytes, str | None, Rules], Verdict] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def verify(self, chain: Sequence[bytes], hostname: str | None, rules: Rules) -> int:
+        """When the chain ends, in Unix seconds. Raises VerificationError with the status."""
+        digest = hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in chain)).digest()
+        key = digest, hostname, rules
+        now = time.time()
+        with self._lock:
+            verdict = self._verdicts.get(key)
+        if verdict is not None and verdict.passed <= now < min(
+            verdict.not_after, verdict.passed + MAX_AGE
+        ):
+            return verdict.not_after
+        status = self._list.verify(
+            chain,
+            hostname=hostname,
+            server=rules.server,
+            need_crl=rules.need_crl,
+            partial_chain=rules.partial_chain,
+            common_name=rules.common_name,
+        )
+        if status:
+            raise refusal(status)
+        verdict = Verdict(now, chain_not_after(chain))
+        with self._lock:
+            self._verdicts[key] = verdict
+            while len(self._verdicts) > MAX_VERDICTS:
+                self._verdicts.popitem(last=False)
+        return verdict.not_after
+
+    def path(self, chain: Sequence[bytes]) -> list[bytes]:
+        """The chain and the authority that it leads to, if that is not its end already."""
+        issuer = Certificate(chain[-1]).issuer_der
+        for anchor in self.trust.anchors.values():
+            if anchor not in chain and Certificate(anchor).subject_der == issuer:
+                return [*chain, anchor]
+        return list(chain)
+
+
+def refusal(status: CertificateStatus) -> VerificationError:
+    error = VerificationError("the peer's certificate was refused")
+    error.status = status
+    return error
+
+
+# Loading the system's authorities takes 10 ms and 4 MB; libraries make contexts by the dozen.
+building = threading.Lock()
+
+
+def verifier_for(trust: Trust) -> Verifier:
+    """The verifier of this trust; equal ones share it."""
+    with building:
+        return made(trust.digest, Same(trust))
+
+
+class Same:
+    """Equal to any other, so that a cache goes by the digest alone."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=8)
+def made(_digest: bytes, trust: Same) -> Verifier:
+    return Verifier(trust.trust)
+
+
+class PeerCheck:
+    """One connection's check of its peer, in the handshake or after a resumption.
+
+    It is the session's verify function, and keeps what it found: `chain` (DER, leaf first),
+    `not_after`, and `error`, why the peer was refused.
+    """
+
+    def __init__(self, verifier: Verifier | None, hostname: str | None, rules: Rules) -> None:
+        self.verifier = verifier
+        self.hostname = hostname
+        self.rules = rules
+        self.chain: list[bytes] = []
+        self.not_after: int | None = None
+        self.error: VerificationError | None = None
+
+    def __call__(self, session: Session) -> bool:
+        """Raises VerificationError, or returns True. Without a verifier anyone is accepted."""
+        self.chain = session.certificate_get_peers()
+        try:
+            if self.chain and self.verifier is not None:
+                self.not_after = self.verifier.verify(self.chain, self.hostname, self.rules)
+            elif self.chain:
+                self.not_after = chain_not_after(self.chain)
+            elif self.rules.required and self.verifier is not None:
+                raise refusal(CertificateStatus.INVALID | CertificateStatus.SIGNER_NOT_FOUND)
+        except VerificationError as error:
+            self.error = error
+            raise
+        return True
