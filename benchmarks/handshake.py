@@ -10,7 +10,7 @@ of all four take turns, and each ratio is one batch over C's batch of the same t
 moment of the machine hits both. A goal is met when the median ratio is within it both by the
 clock and by processor time.
 
-Needs cc, pkg-config and certtool.
+Needs cc and pkg-config.
 """
 
 import argparse
@@ -26,13 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from certificates import HOST, Files, make_certificates
 from OpenSSL import SSL
 from peers import (
-    HOST,
     KINDS,
     Cost,
     CPeer,
-    Files,
     Kind,
     Peer,
     PyOpenSSLPeer,
@@ -65,7 +64,7 @@ def main() -> None:
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = make_certificates(folder)
+        [files] = make_certificates(folder, 1)
         if arguments.memory is not None:
             results = measure_memory(ResumePeer(files), arguments.memory)
         else:
@@ -93,42 +92,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_certificates(folder: Path) -> Files:
-    """Make a root and a certificate signed by it, both with P-256 keys."""
-    files = Files(folder / "leaf.pem", folder / "leaf-key.pem", folder / "root.pem")
-    root_key = folder / "root-key.pem"
-    root_template, leaf_template = folder / "root.cfg", folder / "leaf.cfg"
-    root_template.write_text('cn = "benchmark"\nca\ncert_signing_key\n')
-    leaf_template.write_text(f'cn = "{HOST}"\ndns_name = "{HOST}"\nsigning_key\n')
-    for key in root_key, files.key:
-        certtool("--generate-privkey", "--ecdsa", "--curve=secp256r1", f"--outfile={key}")
-    certtool(
-        "--generate-self-signed",
-        f"--load-privkey={root_key}",
-        f"--template={root_template}",
-        f"--outfile={files.trust}",
-    )
-    certtool(
-        "--generate-certificate",
-        f"--load-privkey={files.key}",
-        f"--load-ca-certificate={files.trust}",
-        f"--load-ca-privkey={root_key}",
-        f"--template={leaf_template}",
-        f"--outfile={files.certificate}",
-    )
-    return files
-
-
-def certtool(*arguments: str) -> None:
-    output("certtool", *arguments)
-
-
 def output(*command: str) -> str:
-    # Its standard error is shown only if it fails: certtool is talkative.
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{command[0]} failed:\n{done.stderr}")
-    return done.stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def versions() -> dict[str, str]:

@@ -6,15 +6,14 @@ The three in Python are meant to read alike, line by line, and like handshake.c.
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Generic, NamedTuple, Protocol, TypeVar
 
+from certificates import HOST, Files
 from OpenSSL import SSL
 
 from gnutls_resume.binding import Credentials, MemoryTransport, Session, TicketKey
 from gnutls_resume.errors import WantReadError
 
-HOST = "localhost"
 TLS12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
 TLS13 = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
 TLS12_NO_TICKETS = TLS12 + ":%NO_TICKETS"
@@ -37,14 +36,6 @@ KINDS = [
     Kind("resumed-1.2-id", tls13=False, resumed=True, by_id=True, goal=1.5),
     Kind("resumed-1.3", tls13=True, resumed=True, by_id=False, goal=1.1),
 ]
-
-
-class Files(NamedTuple):
-    """PEM files: what the server sends, its key, and the root that the client trusts."""
-
-    certificate: Path
-    key: Path
-    trust: Path
 
 
 class Cost(NamedTuple):
