@@ -8,7 +8,8 @@ from gnutls_resume.binding import (
     SealingKey,
     TicketKey,
 )
-from gnutls_resume.drop_in.context import DEFAULT, SSLContext, create_default_context
+from gnutls_resume.drop_in.context import SSLContext, create_default_context
+from gnutls_resume.drop_in.resuming import DEFAULT
 from gnutls_resume.drop_in.session import SSLSession
 from gnutls_resume.drop_in.sockets import SSLObject, SSLSocket, outcome
 from gnutls_resume.errors import (

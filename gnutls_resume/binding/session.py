@@ -520,8 +520,9 @@ class Session:
         given no ticket (``gnutls_session_get_data2``). Holds secrets.
 
         In TLS 1.3 it is the last ticket received. If none has come yet, one record is waited for,
-        up to `patience` seconds, and read, where the transport waits at all. Raises InvalidSessionError if
-        the connection has failed, or the session is too large; as ``set_data`` for the sealing.
+        up to `patience` seconds, and read, where the transport waits at all. Raises
+        InvalidSessionError if the connection has failed, or the session is too large; as
+        ``set_data`` for the sealing.
         """
         if self._version() >= Protocol.TLS1_3 and not self.own.tickets:
             return self._wait_for_ticket(patience)

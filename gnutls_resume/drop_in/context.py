@@ -13,67 +13,45 @@ import os
 import ssl
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from gnutls_resume.binding import Credentials, KeyPair, SealingKey
-from gnutls_resume.binding._arguments import (
-    check_bytes,
-    check_callable,
-    check_instance,
-    check_number,
-)
-from gnutls_resume.binding.envelope import MAX_LIFETIME
+from gnutls_resume.binding._arguments import check_bytes
 from gnutls_resume.binding.session import MAX_PROTOCOL_NAME, MAX_PROTOCOLS, priority_for
 from gnutls_resume.binding.x509 import Certificate, certificates_of
 from gnutls_resume.drop_in import options
 from gnutls_resume.drop_in.cipher import ciphers_of
 from gnutls_resume.drop_in.engine import BIO, Engine
 from gnutls_resume.drop_in.exceptions import dressed, ssl_error, translated
-from gnutls_resume.drop_in.options import Resuming, Settings
+from gnutls_resume.drop_in.options import Settings, SNICallback
 from gnutls_resume.drop_in.peercert import decode
+from gnutls_resume.drop_in.resuming import (
+    DEFAULT,
+    DEFAULT_LIFETIME,
+    Default,
+    Resuming,
+    resuming_for,
+)
 from gnutls_resume.drop_in.session import SSLSession
 from gnutls_resume.drop_in.sockets import SSLObject, SSLSocket
 from gnutls_resume.errors import GnuTLSError
 from gnutls_resume.resumption import trust
-from gnutls_resume.resumption.client_cache import ClientSessionCache
-from gnutls_resume.resumption.outcome import Counters, OnHandshake
+from gnutls_resume.resumption.outcome import OnHandshake
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import Rules, verifier_for
-from gnutls_resume.resumption.ticket_keys import TicketKeyRing, process_ring
-from gnutls_resume.stores.memory import MemoryStore
+from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 from gnutls_resume.stores.protocol import Store
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Password = str | bytes | bytearray | Callable[[], str | bytes | bytearray] | None
 
 
-class Default:
-    """What stands for the process's own: its memory store, its ticket keys."""
-
-    def __repr__(self) -> str:
-        return "DEFAULT"
-
-
-DEFAULT = Default()
-DEFAULT_LIFETIME = 86_400  # seconds
-LONGEST_WAIT = 10.0  # seconds
 # set_ciphers with these changes nothing.
 DEFAULT_CIPHERS = {"DEFAULT", getattr(ssl, "_DEFAULT_CIPHERS", "DEFAULT")}
 CHECKS: dict[str, Callable[[int], None]] = {
     "options": options.check_options,
     "verify_flags": options.check_verify_flags,
 }
-
-stores: list[MemoryStore] = []  # the first is the process's
-
-
-def process_store() -> MemoryStore:
-    """Where clients remember their sessions by default: libraries make a context for every
-    connection, so it belongs to the process.
-    """
-    if not stores:
-        stores.append(MemoryStore())  # two threads may both come here: the first one counts
-    return stores[0]
 
 
 class SSLContext(ssl.SSLContext):
@@ -117,51 +95,14 @@ class SSLContext(ssl.SSLContext):
         self._alpn: tuple[bytes, ...] = ()
         self._trust = trust.NOTHING
         self._pairs: dict[str, tuple[KeyPair, list[bytes]]] = {}
-        self._resuming = self._resuming_for(
-            sessions, sealing_key, ticket_keys, session_lifetime, close_wait, on_handshake
-        )
-
-    def _resuming_for(
-        self,
-        sessions: Store | Default | None,
-        sealing_key: SealingKey | None,
-        ticket_keys: TicketKeyRing | Default | None,
-        session_lifetime: int,
-        close_wait: float,
-        on_handshake: OnHandshake | None,
-    ) -> Resuming:
-        server = self.protocol == ssl.PROTOCOL_TLS_SERVER
-        if sealing_key is not None:
-            check_instance("sealing_key", sealing_key, SealingKey)
-        if server and not isinstance(sessions, Default | None):
-            raise NotImplementedError("sessions: a server keeps none yet; its clients use tickets")
-        store = process_store() if isinstance(sessions, Default) else sessions
-        if store is not None:
-            for verb in ("get", "put", "add", "push", "take", "remove"):
-                if not callable(getattr(store, verb, None)):
-                    raise TypeError(f"sessions must be a Store or None, not {type(store).__name__}")
-            if store.exposed and sealing_key is None:
-                raise ValueError("sessions: others can read this store; give a sealing_key=")
-        ring = process_ring() if isinstance(ticket_keys, Default) else ticket_keys
-        if ring is not None:
-            check_instance("ticket_keys", ring, TicketKeyRing)
-        if isinstance(close_wait, bool) or not isinstance(close_wait, int | float):
-            raise TypeError(f"close_wait must be a number, not {type(close_wait).__name__}")
-        if not 0 <= close_wait <= LONGEST_WAIT:
-            raise ValueError(
-                f"close_wait must be 0 to {LONGEST_WAIT:.0f} seconds, not {close_wait}"
-            )
-        if on_handshake is not None:
-            check_callable("on_handshake", on_handshake)
-        counters = Counters()
-        return Resuming(
-            cache=ClientSessionCache(store, sealing_key, counters),
-            counters=counters,
+        self._resuming = resuming_for(
+            sessions=sessions,
             sealing_key=sealing_key,
-            ring=ring,
-            session_lifetime=check_number("session_lifetime", session_lifetime, 1, MAX_LIFETIME),
+            ticket_keys=ticket_keys,
+            session_lifetime=session_lifetime,
             close_wait=close_wait,
             on_handshake=on_handshake,
+            server=self.protocol == ssl.PROTOCOL_TLS_SERVER,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -288,7 +229,7 @@ class SSLContext(ssl.SSLContext):
             rules=rules,
             policy=policy,
             tickets=tickets,
-            sni_callback=self.sni_callback if server_side else None,
+            sni_callback=cast("SNICallback | None", self.sni_callback if server_side else None),
             keylog=self.keylog_filename,
         )
 
@@ -325,7 +266,7 @@ class SSLContext(ssl.SSLContext):
         # OpenSSL's checks and messages; and it says whether the password is needed.
         wrong = password is not None and not isinstance(password, str | bytes | bytearray)
         asked = password if wrong and not callable(password) else ask
-        super().load_cert_chain(certfile, keyfile, asked)  # type: ignore[arg-type]
+        super().load_cert_chain(certfile, keyfile, asked)
         source = os.fsdecode(certfile)
         key = source if keyfile is None else os.fsdecode(keyfile)
         pair = KeyPair(source, key, given[-1] if given else None)
@@ -338,7 +279,7 @@ class SSLContext(ssl.SSLContext):
         kind = Certificate(chain[0]).public_key_algorithm
         self._pairs = {**self._pairs, kind: (pair, chain)}
 
-    def load_verify_locations(
+    def load_verify_locations(  # type: ignore[override] # typeshed takes any buffer
         self,
         cafile: Path | None = None,
         capath: Path | None = None,
@@ -444,7 +385,7 @@ class SSLContext(ssl.SSLContext):
             raise NotImplementedError("set_psk_server_callback: external PSKs are not offered")
 
     @property
-    def security_level(self) -> int:
+    def security_level(self) -> int:  # type: ignore[override] # typeshed lets it be written
         """Not told: GnuTLS has profiles, set by ``SSLContext(priority="...:%PROFILE_HIGH")``."""
         raise NotImplementedError("security_level: use SSLContext(priority=...) with %PROFILE_…")
 
@@ -536,7 +477,7 @@ def create_default_context(
     **own: Any,  # noqa: ANN401
 ) -> SSLContext:
     """As ``ssl.create_default_context``; further keywords are those of `SSLContext`."""
-    if not isinstance(purpose, ssl._ASN1Object):  # type: ignore[attr-defined] # noqa: SLF001
+    if not isinstance(purpose, ssl._ASN1Object):  # noqa: SLF001
         raise TypeError(purpose)
     if purpose == ssl.Purpose.SERVER_AUTH:
         context = SSLContext(ssl.PROTOCOL_TLS_CLIENT, **own)

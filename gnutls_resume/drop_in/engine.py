@@ -37,8 +37,9 @@ from gnutls_resume.binding.ticket import TicketOffer
 from gnutls_resume.binding.transport import SocketTransport
 from gnutls_resume.drop_in.cipher import cipher_of
 from gnutls_resume.drop_in.exceptions import ssl_error, translated, verification_error
-from gnutls_resume.drop_in.options import Resuming, Settings
+from gnutls_resume.drop_in.options import Settings
 from gnutls_resume.drop_in.peercert import decode
+from gnutls_resume.drop_in.resuming import Resuming
 from gnutls_resume.drop_in.session import SSLSession
 from gnutls_resume.errors import (
     AlertError,
@@ -84,7 +85,7 @@ class BIO(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
-class RefusedByCallback(AlertError):
+class RefusedByCallbackError(AlertError):
     """The sni_callback has returned an alert's number."""
 
 
@@ -187,7 +188,7 @@ class Engine:
 
     def _switch(self, context: "SSLContext") -> None:
         """Go on under another context: its certificates, ALPN and rules for clients."""
-        self._settings, self._resuming = context._connection(server_side=True)
+        self._settings, self._resuming = context._connection(server_side=True)  # noqa: SLF001
         settings = self._settings
         self._check = PeerCheck(settings.verifier, None, settings.rules)
         self._session.credentials_set(settings.credentials)
@@ -352,7 +353,7 @@ class Engine:
         timed_out = isinstance(error, TimeoutError) and error.errno is None
         if isinstance(error, VerificationError):
             made: Exception = verification_error(error, self._check.chain, self._check.hostname)
-        elif isinstance(error, RefusedByCallback):
+        elif isinstance(error, RefusedByCallbackError):
             made = ssl_error("CALLBACK_FAILED", "callback failed")
         elif isinstance(error, GnuTLSError):
             made = translated(error)
@@ -442,8 +443,8 @@ class Engine:
 
     def wait_for_tickets(self) -> None:
         """Before a close: read the TLS 1.3 tickets that are on their way, waiting at most
-        ``close_wait``. Unread, they would be lost, and the reset that answers them could cost the peer
-        the end of what was sent to it.
+        ``close_wait``. Unread, they would be lost, and the reset that answers them could cost
+        the peer the end of what was sent to it.
         """
         transport = self._session.transport
         patience = self._resuming.close_wait
@@ -610,7 +611,7 @@ def sni_hook(
             return
         if not isinstance(answer, int):
             raise TypeError(f"sni_callback must return None or an int, not {type(answer).__name__}")
-        refusal = RefusedByCallback("the sni_callback has refused the server name")
+        refusal = RefusedByCallbackError("the sni_callback has refused the server name")
         refusal.alert = answer
         raise refusal
 

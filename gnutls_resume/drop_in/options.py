@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from gnutls_resume.binding import Credentials, InitFlag, Protocol, SealingKey
+from gnutls_resume.binding import Credentials, InitFlag, Protocol
 from gnutls_resume.binding._ffi import at_least
 from gnutls_resume.drop_in.exceptions import ssl_error
-from gnutls_resume.resumption.client_cache import ClientSessionCache
-from gnutls_resume.resumption.outcome import Counters, OnHandshake
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import Rules, Verifier
-from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 
 # What the standard library offers by default: forward secrecy and authenticated encryption,
 # CBC as a last resort. AES-128 comes first, it costs a third less than AES-256; X25519 first,
@@ -66,6 +63,8 @@ INERT_OPTIONS = (
     | getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 )
 
+SNICallback = Callable[[object, str | None, object], int | None]
+
 VERIFY_FLAGS = (
     ssl.VERIFY_CRL_CHECK_LEAF
     | ssl.VERIFY_CRL_CHECK_CHAIN
@@ -91,22 +90,8 @@ class Settings:
     policy: ClientPolicy | ServerPolicy
     tickets: int
     """How many TLS 1.3 tickets a server sends; 0: none, nor any in TLS 1.2."""
-    sni_callback: Callable[[object, str | None, object], int | None] | None
+    sni_callback: SNICallback | None
     keylog: str | os.PathLike[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Resuming:
-    """What a context's own options have become."""
-
-    cache: ClientSessionCache
-    counters: Counters
-    sealing_key: SealingKey | None
-    ring: TicketKeyRing | None
-    """None: a server issues no tickets."""
-    session_lifetime: int
-    close_wait: float
-    on_handshake: OnHandshake | None
 
 
 def check_options(value: int) -> None:

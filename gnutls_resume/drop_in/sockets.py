@@ -25,7 +25,7 @@ class SSLSocket(ssl.SSLSocket):
         return None if self.outcome is None else self.outcome.miss_reason
 
     def _real_close(self) -> None:
-        engine = self._sslobj
+        engine = self._sslobj  # type: ignore[attr-defined]
         try:
             if isinstance(engine, Engine) and self.gettimeout() != 0:
                 engine.wait_for_tickets()

@@ -6,10 +6,10 @@ connection.
 """
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -58,7 +58,7 @@ def from_text(data: bytes) -> Trust:
 
 def from_file(path: str) -> Trust:
     """What stands in a file of PEM text. Raises OSError."""
-    status = os.stat(path)  # noqa: PTH116 - bytes too
+    status = Path(path).stat()
     stamp = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
     with reading:
         return read_file(path, stamp)
@@ -68,18 +68,15 @@ def from_folder(path: str) -> Trust:
     """What stands in a folder under the names that ``openssl rehash`` makes. Raises nothing for
     a folder that is not there, nor for files that hold something else, as OpenSSL.
     """
-    found = NOTHING
-    try:
-        names = sorted(name for name in os.listdir(path) if HASHED_NAME.fullmatch(name))
-    except OSError:
-        return found
     stamps = []
-    for name in names:
-        try:
-            status = os.stat(os.path.join(path, name))
-        except OSError:
-            continue
-        stamps.append((name, status.st_ino, status.st_mtime_ns, status.st_size))
+    try:
+        files = sorted(file for file in Path(path).iterdir() if HASHED_NAME.fullmatch(file.name))
+    except OSError:
+        return NOTHING
+    for file in files:
+        with suppress(OSError):  # a link that leads nowhere
+            status = file.stat()
+            stamps.append((file.name, status.st_ino, status.st_mtime_ns, status.st_size))
     with reading:
         return read_folder(path, tuple(stamps))
 
