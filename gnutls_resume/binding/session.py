@@ -352,7 +352,7 @@ class Session:
         self.own.state = STARTED
         self._write(ALONE, lib.gnutls_handshake)
         self.own.state = DONE
-        lib.gr_hurry(carrier.c)
+        lib.gr_hurry(carrier.c, self.role == "server")
 
     @rule(ALONE, DONE, CLIENT)
     def reauth(self) -> None:

@@ -225,10 +225,19 @@ int gr_flush(gr_transport *transport, int direction, int wait)
 	return error;
 }
 
-/* The handshake is over: see gr_nodelay. */
-void gr_hurry(gr_transport *transport)
+/* The handshake is over: see gr_nodelay. A server's last act was to receive, so nothing of its
+ * own carries the acknowledgement, and until that comes Nagle's algorithm holds the first data
+ * of a client that has not turned it off. */
+void gr_hurry(gr_transport *transport, int server)
 {
 	transport->hurry = 1;
+#ifdef TCP_QUICKACK
+	if (server && !transport->memory) {
+		int on = 1;
+
+		setsockopt(transport->writing.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+	}
+#endif
 }
 
 static ssize_t gr_push(gnutls_transport_ptr_t pointer, const void *data, size_t size)

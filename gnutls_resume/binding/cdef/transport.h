@@ -10,7 +10,7 @@ void gr_transport_attach(gr_transport *transport, gnutls_session_t session);
 void gr_begin(gr_transport *transport, int direction, int fd, double timeout);
 void gr_renew(gr_transport *transport, int direction, int fd);
 int gr_flush(gr_transport *transport, int direction, int wait);
-void gr_hurry(gr_transport *transport);
+void gr_hurry(gr_transport *transport, int server);
 int gr_blocked(gr_transport *transport);
 int gr_read_error(gr_transport *transport);
 int gr_ended(gr_transport *transport);
