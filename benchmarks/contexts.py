@@ -17,11 +17,15 @@ def standard(role: int, version: ssl.TLSVersion, files: Files) -> ssl.SSLContext
 
 
 def standard_x25519(role: int, version: ssl.TLSVersion, files: Files) -> ssl.SSLContext:
-    """The same with one group: OpenSSL 3.5 and later send a large post-quantum key by default."""
+    """The same with one group: OpenSSL 3.5 and later send a large post-quantum key by default.
+
+    Not in TLS 1.2, where the certificate's P-256 must be among the groups too.
+    """
     context = standard(role, version, files)
     # Python 3.11.2 cannot set it, but has an OpenSSL that sends a key of this group alone.
-    with contextlib.suppress(ssl.SSLError):
-        context.set_ecdh_curve("X25519")
+    if version == ssl.TLSVersion.TLSv1_3:
+        with contextlib.suppress(ssl.SSLError):
+            context.set_ecdh_curve("X25519")
     return context
 
 
@@ -38,7 +42,8 @@ def drop_in_forgetful(role: int, version: ssl.TLSVersion, files: Files) -> ssl.S
 def with_store(
     role: int, version: ssl.TLSVersion, files: Files, store: gnutls_resume.Store
 ) -> ssl.SSLContext:
-    return prepare(gnutls_resume.SSLContext(role, sessions=store), role, version, files)
+    sessions = None if role == ssl.PROTOCOL_TLS_SERVER else store
+    return prepare(gnutls_resume.SSLContext(role, sessions=sessions), role, version, files)
 
 
 class ForgetfulStore(gnutls_resume.MemoryStore):
