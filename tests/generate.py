@@ -43,11 +43,36 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_hkdf_extract": "`SealingKey`",
     "gnutls_load_file": "`Credentials`",
     "gnutls_memset": "`TicketKey.wipe`, `SealingKey.wipe`",
+    "gnutls_pk_algorithm_get_name": "`Certificate.public_key_algorithm`",
     "gnutls_priority_deinit": "`Session`",
     "gnutls_session_get_ptr": "callbacks",
     "gnutls_session_get_verify_cert_status": "`VerificationError.status`",
     "gnutls_strerror": "`GnuTLSError.text`",
     "gnutls_strerror_name": "`GnuTLSError.name`",
+    "gnutls_subject_alt_names_deinit": "`Certificate.subject_alt_names`",
+    "gnutls_subject_alt_names_init": "`Certificate.subject_alt_names`",
+    "gnutls_x509_aia_deinit": "`Certificate.authority_info_access`",
+    "gnutls_x509_aia_init": "`Certificate.authority_info_access`",
+    "gnutls_x509_crl_deinit": "`TrustList`",
+    "gnutls_x509_crl_dist_points_deinit": "`Certificate.crl_distribution_points`",
+    "gnutls_x509_crl_dist_points_init": "`Certificate.crl_distribution_points`",
+    "gnutls_x509_crl_get_raw_issuer_dn": "`TrustList`",
+    "gnutls_x509_crl_init": "`TrustList`",
+    "gnutls_x509_crl_verify": "`TrustList`",
+    "gnutls_x509_crt_check_issuer": "`TrustList`",
+    "gnutls_x509_crt_check_revocation": "`TrustList`",
+    "gnutls_x509_crt_deinit": "`Certificate`",
+    "gnutls_x509_crt_get_extension_by_oid2": "`Certificate`",
+    "gnutls_x509_crt_init": "`Certificate`",
+    "gnutls_x509_dn_deinit": "`rdn_sequence`",
+    "gnutls_x509_dn_init": "`rdn_sequence`",
+    "gnutls_x509_ext_import_aia": "`Certificate.authority_info_access`",
+    "gnutls_x509_ext_import_crl_dist_points": "`Certificate.crl_distribution_points`",
+    "gnutls_x509_ext_import_subject_alt_names": "`Certificate.subject_alt_names`",
+    "gnutls_x509_trust_list_add_cas": "`TrustList`",
+    "gnutls_x509_trust_list_deinit": "`TrustList`",
+    "gnutls_x509_trust_list_get_issuer": "`TrustList`",
+    "gnutls_x509_trust_list_init": "`TrustList`",
 }
 
 # Reached through a macro or a helper of ours, so not in the compiled module by that name.
@@ -126,6 +151,7 @@ def docstrings() -> Iterator[tuple[str, str]]:
             yield name, inspect.getdoc(value) or ""
             for member, inner in vars(value).items():
                 function = inner.__func__ if isinstance(inner, classmethod) else inner
+                function = function.fget if isinstance(function, property) else function
                 if inspect.isfunction(function) and not member.startswith("_"):
                     yield f"{name}.{member}", inspect.getdoc(function) or ""
 

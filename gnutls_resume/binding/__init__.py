@@ -11,6 +11,10 @@ certificate creds      Credentials          when collected; sessions hold   any,
                                             it
 gnutls_priority_t      a cache, by string   when it falls out; GnuTLS       any, read only
                                             counts the sessions on it
+gnutls_x509_crt_t      Certificate          when collected; its TrustList    any, read only
+                                            holds it
+x509_trust_list_t,     TrustList            when collected                  any, read only
+x509_crl_t
 gnutls_anti_replay_t   AntiReplay           when collected; sessions hold   any
                                             it
 gr_transport           MemoryTransport,     when collected; the session     as the session;
@@ -51,16 +55,33 @@ from gnutls_resume.binding.envelope import Kind, Sealing, SealingKey
 from gnutls_resume.binding.session import Session
 from gnutls_resume.binding.ticket import TicketKey
 from gnutls_resume.binding.transport import MemoryTransport
-from gnutls_resume.binding.x509 import certificate_verification_status_print
+from gnutls_resume.binding.x509 import (
+    MAX_CHAIN,
+    NO_CRL,
+    PROFILE_MEDIUM,
+    Certificate,
+    GeneralName,
+    TrustList,
+    certificate_verification_status_print,
+    certificates_of,
+    chain_not_after,
+    crls_of,
+    rdn_sequence,
+)
 
 __all__ = [
     "GNUTLS_VERSION",
+    "MAX_CHAIN",
+    "NO_CRL",
+    "PROFILE_MEDIUM",
     "AlertLevel",
     "AntiReplay",
+    "Certificate",
     "CertificateRequest",
     "CertificateStatus",
     "ChannelBinding",
     "Credentials",
+    "GeneralName",
     "HandshakeType",
     "HookTime",
     "InitFlag",
@@ -74,8 +95,13 @@ __all__ = [
     "SessionFlag",
     "Shutdown",
     "TicketKey",
+    "TrustList",
     "certificate_verification_status_print",
+    "certificates_of",
+    "chain_not_after",
+    "crls_of",
     "db_check_entry_expire_time",
     "db_check_entry_time",
     "db_get_default_cache_expiration",
+    "rdn_sequence",
 ]

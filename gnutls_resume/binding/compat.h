@@ -5,6 +5,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509.h>
+#include <gnutls/x509-ext.h>
 
 #if GNUTLS_VERSION_NUMBER < 0x030702
 #error "gnutls_resume needs GnuTLS 3.7.2 or newer"
