@@ -245,7 +245,7 @@ class Certificate:
         if (address := ip_address(hostname)) is not None:
             return bool(lib.gnutls_x509_crt_check_ip(self.c, address, len(address), 0))
         check_name(hostname).decode("ascii")
-        if hostname.startswith(".") or "*" in hostname:
+        if hostname.startswith("."):
             return False
         if not common_name and all(
             kind is not GeneralName.DNSNAME for kind, _ in self.subject_alt_names
@@ -419,9 +419,9 @@ class TrustList:
     """Authorities that a chain must lead to (``gnutls_x509_trust_list_t``), and revocation lists.
 
     `anchors` and `crls` are DER. Raises ValueError for what GnuTLS cannot read
-    (``gnutls_x509_crt_import``, ``gnutls_x509_crl_import``). GnuTLS decides: an anchor given
-    twice counts once; one that is no authority is trusted for itself alone; an expired one
-    makes what it signed expired.
+    (``gnutls_x509_crt_import``, ``gnutls_x509_crl_import``). An anchor given twice counts once;
+    one that is no authority is trusted for itself alone; an expired one makes what it signed
+    expired.
 
     Any number of threads may verify at once: GnuTLS only reads the list then, as it does when
     sessions share credentials.
@@ -433,8 +433,8 @@ class TrustList:
         check(lib.gnutls_x509_trust_list_init(pointer, 0))
         # 0: each certificate is freed by its own object, which this one holds.
         self.c = ffi.gc(pointer[0], lambda c: deinit(c, 0))
-        self._anchors = [Certificate(der) for der in dict.fromkeys(anchors)]
-        array = ffi.new("gnutls_x509_crt_t[]", [anchor.c for anchor in self._anchors])
+        self._anchors = {der: Certificate(der) for der in anchors}
+        array = ffi.new("gnutls_x509_crt_t[]", [anchor.c for anchor in self._anchors.values()])
         size = len(self._anchors)
         if lib.gnutls_x509_trust_list_add_cas(self.c, array, size, 0) != size:
             raise MemoryError
@@ -484,15 +484,19 @@ class TrustList:
             certificates = [Certificate(der) for der in chain]
         except ValueError:
             return CertificateStatus.INVALID
+        if bytes(chain[0]) in self._anchors:
+            del certificates[1:]  # GnuTLS would ask for the trust of these alone
+        path = self._path(certificates)
+        if lib.gnutls_x509_crt_get_version(path[-1]) > 1:
+            # Or GnuTLS would take any certificate that signed itself for an authority.
+            flags |= lib.GNUTLS_VERIFY_DO_NOT_ALLOW_X509_V1_CA_CRT
         status = CertificateStatus(self._verify(certificates, server=server, flags=flags))
         if hostname is not None and not certificates[0].matches(hostname, common_name=common_name):
             status |= CertificateStatus.UNEXPECTED_OWNER
-        if need_crl != "none" or not partial_chain:
-            path = self._path(certificates)
-            if not partial_chain and not (self_issued(path[-1]) and self._issuer(path[-1])):
-                status |= CertificateStatus.SIGNER_NOT_FOUND
-            if need_crl != "none":
-                status |= self._revocation(path, 1 if need_crl == "leaf" else len(path))
+        if not partial_chain and not (self_issued(path[-1]) and self._issuer(path[-1])):
+            status |= CertificateStatus.SIGNER_NOT_FOUND
+        if need_crl != "none":
+            status |= self._revocation(path, 1 if need_crl == "leaf" else len(path))
         return status | CertificateStatus.INVALID if status else status
 
     def _verify(self, certificates: list[Certificate], *, server: bool, flags: int) -> int:
