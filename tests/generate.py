@@ -59,7 +59,6 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_x509_crl_get_raw_issuer_dn": "`TrustList`",
     "gnutls_x509_crl_init": "`TrustList`",
     "gnutls_x509_crl_verify": "`TrustList`",
-    "gnutls_x509_crt_check_issuer": "`TrustList`",
     "gnutls_x509_crt_check_revocation": "`TrustList`",
     "gnutls_x509_crt_deinit": "`Certificate`",
     "gnutls_x509_crt_get_extension_by_oid2": "`Certificate`",
@@ -71,7 +70,6 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_x509_ext_import_subject_alt_names": "`Certificate.subject_alt_names`",
     "gnutls_x509_trust_list_add_cas": "`TrustList`",
     "gnutls_x509_trust_list_deinit": "`TrustList`",
-    "gnutls_x509_trust_list_get_issuer": "`TrustList`",
     "gnutls_x509_trust_list_init": "`TrustList`",
 }
 
