@@ -1,8 +1,7 @@
 """DER and PEM that GnuTLS has no call for, or only one that also decodes each certificate.
 
 That is the length of the first of several DER values, a directoryName as it stands in a
-subjectAltName (GnuTLS gives only its RFC 4514 text), and a notBefore earlier than 1970 (GnuTLS
-says 0).
+subjectAltName (GnuTLS gives only its RFC 4514 text), and a time before 1970 (GnuTLS says 0).
 """
 
 import binascii
@@ -35,10 +34,11 @@ def certificates_of(data: BytesLike) -> list[bytes]:
     if b"-----BEGIN" in data:
         return blocks(data, PEM_BEGIN, PEM_CERTIFICATE)
     found = []
-    while data:
-        _, _, rest = first_element(data)
-        found.append(data[: len(data) - len(rest)])
-        data = rest
+    rest = memoryview(data)
+    while rest:
+        whole = rest
+        _, _, rest = first_element(whole)
+        found.append(bytes(whole[: len(whole) - len(rest)]))
     return found
 
 
@@ -57,7 +57,7 @@ def blocks(data: bytes, begin: re.Pattern[bytes], whole: re.Pattern[bytes]) -> l
     return found
 
 
-def first_element(der: bytes) -> tuple[int, bytes, bytes]:
+def first_element(der: memoryview) -> tuple[int, memoryview, memoryview]:
     """Tag byte and content of the first value in `der`, and what follows it."""
     length, start = int.from_bytes(der[1:2]), 2
     if length == LONG_FORM:
@@ -71,20 +71,22 @@ def first_element(der: bytes) -> tuple[int, bytes, bytes]:
     return der[0], der[start:end], der[end:]
 
 
-def elements(der: bytes) -> Iterator[tuple[int, bytes]]:
+def elements(der: BytesLike) -> Iterator[tuple[int, bytes]]:
     """Tag byte and content of each value in `der`."""
-    while der:
-        tag, content, der = first_element(der)
-        yield tag, content
+    rest = memoryview(der)
+    while rest:
+        tag, content, rest = first_element(rest)
+        yield tag, bytes(content)
 
 
-def early_not_before(der: bytes) -> int:
-    """Unix seconds of a notBefore that is not after 1 January 1970."""
+def early_time(der: bytes, index: int) -> int:
+    """Unix seconds of a certificate's notBefore (0) or notAfter (1) that is not after
+    1 January 1970.
+    """
     (_, certificate), *_ = elements(der)
     (_, tbs), *_ = elements(certificate)
-    fields = [content for tag, content in elements(tbs) if tag != EXPLICIT_VERSION]
-    validity = fields[3]
-    (tag, text), *_ = elements(validity)
-    year = b"19" + text if tag == UTC_TIME else text  # 50 to 69
+    _, _, _, validity, *_ = [field for tag, field in elements(tbs) if tag != EXPLICIT_VERSION]
+    tag, text = list(elements(validity))[index]
+    year = b"19" + text if tag == UTC_TIME else text  # 50 to 70
     then = dt.datetime.strptime(year[:14].decode(), "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC)
     return int(then.timestamp())

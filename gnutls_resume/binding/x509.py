@@ -1,7 +1,9 @@
 """Certificates: what they say, whom they lead to, and why one was refused.
 
-GnuTLS decodes them and decides; what it has no call for is in `_der`. Where GnuTLS is laxer than OpenSSL, as Python's ssl sets it up, the stricter rule holds: see
-`Certificate.matches` and `TrustList.verify`.
+GnuTLS decodes them and decides; what it has no call for is in `_der`. Where it is laxer than
+OpenSSL, as Python's ssl sets that up, the stricter rule holds: see `Certificate.matches` and
+`TrustList.verify`. Longer than 500 lines because a certificate and what trusts it share their
+names, and half of it says what is decided.
 """
 
 import ipaddress
@@ -17,7 +19,7 @@ from gnutls_resume.binding._datum import Freed, bytes_of, datum_of
 from gnutls_resume.binding._der import (
     certificates_of,
     crls_of,
-    early_not_before,
+    early_time,
     elements,
     first_element,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "certificates_of",
     "chain_not_after",
     "crls_of",
+    "ip_address",
     "rdn_sequence",
 ]
 
@@ -62,12 +65,12 @@ BIT_STRING = 3
 DIRECTORY_NAME = 0xA4  # [4] in a GeneralName, RFC 5280 §4.2.1.6
 # ASN.1 string type -> codec, as OpenSSL's ASN1_STRING_to_UTF8: T61String is read as Latin-1.
 CODECS = {12: "utf-8", 28: "utf-32-be", 30: "utf-16-be"} | dict.fromkeys(
-    (18, 19, 20, 22, 23, 24, 26), "latin-1"
+    (18, 19, 20, 22, 26), "latin-1"
 )
 
 # OpenSSL lets a wildcard stand for these only.
 LABEL = re.compile(r"[A-Za-z0-9-]+")
-LITERAL: int = lib.GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS | lib.GNUTLS_VERIFY_DO_NOT_ALLOW_IP_MATCHES
+LITERALLY = lib.GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS
 
 
 class GeneralName(IntEnum):
@@ -146,12 +149,13 @@ class Certificate:
     def not_before(self) -> int:
         """Unix seconds (``gnutls_x509_crt_get_activation_time``)."""
         seconds = lib.gnutls_x509_crt_get_activation_time(self.c)
-        return seconds if seconds > 0 else early_not_before(self.der)
+        return seconds if seconds > 0 else early_time(self.der, 0)
 
     @property
     def not_after(self) -> int:
-        """Unix seconds; 0 if before 1970 (``gnutls_x509_crt_get_expiration_time``)."""
-        return lib.gnutls_x509_crt_get_expiration_time(self.c)
+        """Unix seconds (``gnutls_x509_crt_get_expiration_time``)."""
+        seconds = lib.gnutls_x509_crt_get_expiration_time(self.c)
+        return seconds if seconds > 0 else early_time(self.der, 1)
 
     @property
     def security_level(self) -> int:
@@ -175,26 +179,29 @@ class Certificate:
 
         Bytes as they stand in the certificate, NULs and all; an iPAddress is 4 or 16 of them,
         a registeredID its dotted text, a directoryName its RDNSequence in DER, an otherName its
-        value in DER.
+        value in DER. GnuTLS reads as far as the first empty directoryName.
         """
         names = [(kind, name) for kind, name, _ in self._alt_names()]
         if any(kind is GeneralName.DN for kind, _ in names):
             with Freed() as datum:
                 self._read(SUBJECT_ALT_NAME, datum)
-                _, content, _ = first_element(bytes_of(datum))
+                _, content, _ = first_element(memoryview(bytes_of(datum)))
             for i, (tag, value) in enumerate(elements(content)):
-                if tag == DIRECTORY_NAME:
+                if tag == DIRECTORY_NAME and i < len(names):
                     names[i] = GeneralName.DN, value
         return names
 
     @property
-    def other_names(self) -> list[tuple[str, bytes]]:
-        """OID and value in DER of each otherName among the `subject_alt_names`, in order
-        (``gnutls_subject_alt_names_get``).
+    def other_names(self) -> list[tuple[str, int, bytes]]:
+        """OID, and tag byte and content of the value, of each otherName among the
+        `subject_alt_names`, in order (``gnutls_subject_alt_names_get``).
         """
-        return [
-            (oid, value) for kind, value, oid in self._alt_names() if kind is GeneralName.OTHERNAME
+        others = [
+            (oid, first_element(memoryview(value)))
+            for kind, value, oid in self._alt_names()
+            if kind is GeneralName.OTHERNAME
         ]
+        return [(oid, tag, bytes(content)) for oid, (tag, content, _) in others]
 
     def _alt_names(self) -> list[tuple[GeneralName, bytes, str]]:
         parsed = initialized("subject_alt_names")
@@ -284,7 +291,7 @@ class Certificate:
         if "." in rest and LABEL.fullmatch(label):
             forms.append(f"*.{rest}")
         return any(
-            lib.gnutls_x509_crt_check_hostname2(self.c, form.encode(), LITERAL) for form in forms
+            lib.gnutls_x509_crt_check_hostname2(self.c, form.encode(), LITERALLY) for form in forms
         )
 
     def issued_by(self, other: "Certificate") -> bool:
@@ -467,7 +474,6 @@ class TrustList:
         data: CData = ffi.new("gnutls_typed_vdata_st *")
         data.type, data.data = lib.GNUTLS_DT_KEY_PURPOSE_OID, ffi.cast("unsigned char *", purpose)
         array = ffi.new("gnutls_x509_crt_t[]", [certificate.c for certificate in certificates])
-        flags |= lib.GNUTLS_VERIFY_DISABLE_CRL_CHECKS
         status = ffi.new("unsigned int *")
         check(
             lib.gnutls_x509_trust_list_verify_crt2(
