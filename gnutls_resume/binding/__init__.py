@@ -67,6 +67,7 @@ from gnutls_resume.binding.x509 import (
     certificates_of,
     chain_not_after,
     crls_of,
+    ip_address,
     rdn_sequence,
 )
 
@@ -106,5 +107,6 @@ __all__ = [
     "db_check_entry_expire_time",
     "db_check_entry_time",
     "db_get_default_cache_expiration",
+    "ip_address",
     "rdn_sequence",
 ]

@@ -1,15 +1,11 @@
 """Certificates: what they say, whom they lead to, and why one was refused.
 
-GnuTLS decodes them and decides. Hand-written here is what it has no call for: the length of the
-first of several DER values, a directoryName as it stands in a subjectAltName (GnuTLS gives only
-its RFC 4514 text), and a notBefore earlier than 1970 (GnuTLS says 0).
-
-Where GnuTLS is laxer than OpenSSL, as Python's ssl sets it up, the stricter rule holds: see
-`Certificate.matches` and `TrustList.verify`.
+GnuTLS decodes them and decides; what it has no call for is in `_der`. Where it is laxer than
+OpenSSL, as Python's ssl sets that up, the stricter rule holds: see `Certificate.matches` and
+`TrustList.verify`. Longer than 500 lines because a certificate and what trusts it share their
+names, and half of it says what is decided.
 """
 
-import binascii
-import datetime as dt
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +16,13 @@ from typing import Literal, TypeAlias
 from gnutls_resume.binding._arguments import BytesLike, check_bytes, check_name
 from gnutls_resume.binding._check import check, error_for
 from gnutls_resume.binding._datum import Freed, bytes_of, datum_of
+from gnutls_resume.binding._der import (
+    certificates_of,
+    crls_of,
+    early_time,
+    elements,
+    first_element,
+)
 from gnutls_resume.binding._ffi import CData, c_string, ffi, lib
 from gnutls_resume.binding.constants import CertificateStatus
 
@@ -34,6 +37,7 @@ __all__ = [
     "certificates_of",
     "chain_not_after",
     "crls_of",
+    "ip_address",
     "rdn_sequence",
 ]
 
@@ -47,7 +51,8 @@ PROFILE_MEDIUM: int = lib.GNUTLS_PROFILE_MEDIUM << 24
 """Flag of `TrustList.verify`: 112 bits, so RSA from 2,048 bits on (GNUTLS_PROFILE_MEDIUM)."""
 
 NO_CRL = CertificateStatus(1 << 30)
-"""A bit of our own in a status: a revocation list was asked for, and there is none."""
+"""A bit of our own in a status: a revocation list was asked for, and there is none that is good;
+other bits say why, if there is a bad one."""
 
 SUBJECT_ALT_NAME = b"2.5.29.17"
 CRL_DISTRIBUTION_POINTS = b"2.5.29.31"
@@ -57,18 +62,15 @@ TLS_WWW_CLIENT = b"1.3.6.1.5.5.7.3.2"
 COMMON_NAME = "2.5.4.3"
 
 BIT_STRING = 3
-UTC_TIME = 0x17
-EXPLICIT_VERSION = 0xA0  # [0] in a TBSCertificate, RFC 5280 §4.1
 DIRECTORY_NAME = 0xA4  # [4] in a GeneralName, RFC 5280 §4.2.1.6
-LONG_FORM = 0x80  # of a length: the other bits say how many bytes follow
 # ASN.1 string type -> codec, as OpenSSL's ASN1_STRING_to_UTF8: T61String is read as Latin-1.
 CODECS = {12: "utf-8", 28: "utf-32-be", 30: "utf-16-be"} | dict.fromkeys(
-    (18, 19, 20, 22, 23, 24, 26), "latin-1"
+    (18, 19, 20, 22, 26), "latin-1"
 )
 
 # OpenSSL lets a wildcard stand for these only.
 LABEL = re.compile(r"[A-Za-z0-9-]+")
-LITERAL: int = lib.GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS | lib.GNUTLS_VERIFY_DO_NOT_ALLOW_IP_MATCHES
+LITERALLY = lib.GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS
 
 
 class GeneralName(IntEnum):
@@ -100,7 +102,7 @@ class Certificate:
         code = lib.gnutls_x509_crt_import(self.c, datum, lib.GNUTLS_X509_FMT_DER)
         if code < 0:
             raise ValueError(f"no certificate that GnuTLS can read: {error_for(code)}")
-        self._der = bytes(der)
+        self.der = bytes(der)
 
     @property
     def version(self) -> int:
@@ -147,12 +149,23 @@ class Certificate:
     def not_before(self) -> int:
         """Unix seconds (``gnutls_x509_crt_get_activation_time``)."""
         seconds = lib.gnutls_x509_crt_get_activation_time(self.c)
-        return seconds if seconds > 0 else early_not_before(self._der)
+        return seconds if seconds > 0 else early_time(self.der, 0)
 
     @property
     def not_after(self) -> int:
-        """Unix seconds; 0 if before 1970 (``gnutls_x509_crt_get_expiration_time``)."""
-        return lib.gnutls_x509_crt_get_expiration_time(self.c)
+        """Unix seconds (``gnutls_x509_crt_get_expiration_time``)."""
+        seconds = lib.gnutls_x509_crt_get_expiration_time(self.c)
+        return seconds if seconds > 0 else early_time(self.der, 1)
+
+    @property
+    def security_level(self) -> int:
+        """Of the public key: bits of a symmetric key as strong, 0 if below every level
+        (``gnutls_pk_bits_to_sec_param``, ``gnutls_sec_param_to_symmetric_bits``).
+        """
+        bits = ffi.new("unsigned int *")
+        algorithm = lib.gnutls_x509_crt_get_pk_algorithm(self.c, bits)
+        level = lib.gnutls_pk_bits_to_sec_param(max(algorithm, 0), bits[0])
+        return lib.gnutls_sec_param_to_symmetric_bits(level)
 
     @property
     def public_key_algorithm(self) -> str:
@@ -166,39 +179,58 @@ class Certificate:
 
         Bytes as they stand in the certificate, NULs and all; an iPAddress is 4 or 16 of them,
         a registeredID its dotted text, a directoryName its RDNSequence in DER, an otherName its
-        value in DER.
+        value in DER. GnuTLS reads as far as the first empty directoryName.
         """
-        der = self._extension(SUBJECT_ALT_NAME)
-        if der is None:
-            return []
-        parsed = initialized("subject_alt_names")
-        datum, _memory = datum_of(der)
-        if lib.gnutls_x509_ext_import_subject_alt_names(datum, parsed, 0) < 0:
-            return []
-        names = list(general_names(lib.gnutls_subject_alt_names_get, parsed, ffi.NULL))
-        for i, (tag, value) in enumerate(elements(first_element(der)[1])):
-            if tag == DIRECTORY_NAME:
-                names[i] = GeneralName.DN, value
+        names = [(kind, name) for kind, name, _ in self._alt_names()]
+        if any(kind is GeneralName.DN for kind, _ in names):
+            with Freed() as datum:
+                self._read(SUBJECT_ALT_NAME, datum)
+                _, content, _ = first_element(memoryview(bytes_of(datum)))
+            for i, (tag, value) in enumerate(elements(content)):
+                if tag == DIRECTORY_NAME and i < len(names):
+                    names[i] = GeneralName.DN, value
         return names
+
+    @property
+    def other_names(self) -> list[tuple[str, int, bytes]]:
+        """OID, and tag byte and content of the value, of each otherName among the
+        `subject_alt_names`, in order (``gnutls_subject_alt_names_get``).
+        """
+        others = [
+            (oid, first_element(memoryview(value)))
+            for kind, value, oid in self._alt_names()
+            if kind is GeneralName.OTHERNAME
+        ]
+        return [(oid, tag, bytes(content)) for oid, (tag, content, _) in others]
+
+    def _alt_names(self) -> list[tuple[GeneralName, bytes, str]]:
+        parsed = initialized("subject_alt_names")
+        with Freed() as der:
+            if self._read(SUBJECT_ALT_NAME, der):
+                lib.gnutls_x509_ext_import_subject_alt_names(der, parsed, 0)
+        kind = ffi.new("unsigned int *")
+        name = ffi.new("gnutls_datum_t *")
+        oid = ffi.new("gnutls_datum_t *")
+        found: list[tuple[GeneralName, bytes, str]] = []
+        while lib.gnutls_subject_alt_names_get(parsed, len(found), kind, name, oid) >= 0:
+            found.append((GeneralName(kind[0]), bytes_of(name), text_oid(oid)))
+        return found
 
     @property
     def authority_info_access(self) -> list[tuple[str, GeneralName, bytes]]:
         """Method's OID, kind and name of each location (``gnutls_x509_aia_get``)."""
-        der = self._extension(AUTHORITY_INFO_ACCESS)
-        if der is None:
-            return []
         parsed = initialized("x509_aia")
-        datum, _memory = datum_of(der)
-        lib.gnutls_x509_ext_import_aia(datum, parsed, 0)  # those before a damaged one stand
+        with Freed() as der:
+            if self._read(AUTHORITY_INFO_ACCESS, der):
+                # If it fails, the locations before the one it cannot read are there.
+                lib.gnutls_x509_ext_import_aia(der, parsed, 0)
         oid = ffi.new("gnutls_datum_t *")
         kind = ffi.new("unsigned int *")
         name = ffi.new("gnutls_datum_t *")
         found: list[tuple[str, GeneralName, bytes]] = []
-        for i in count():
-            if lib.gnutls_x509_aia_get(parsed, i, oid, kind, name) < 0:
-                return found
-            found.append((bytes_of(oid).decode(), GeneralName(kind[0]), bytes_of(name)))
-        raise AssertionError
+        while lib.gnutls_x509_aia_get(parsed, len(found), oid, kind, name) >= 0:
+            found.append((text_oid(oid), GeneralName(kind[0]), bytes_of(name)))
+        return found
 
     @property
     def crl_distribution_points(self) -> list[tuple[GeneralName, bytes]]:
@@ -206,18 +238,21 @@ class Certificate:
 
         GnuTLS reads as far as the first point without a full name.
         """
-        der = self._extension(CRL_DISTRIBUTION_POINTS)
-        if der is None:
-            return []
         parsed = initialized("x509_crl_dist_points")
-        datum, _memory = datum_of(der)
-        lib.gnutls_x509_ext_import_crl_dist_points(datum, parsed, 0)
-        return list(general_names(lib.gnutls_x509_crl_dist_points_get, parsed, ffi.NULL))
+        with Freed() as der:
+            if self._read(CRL_DISTRIBUTION_POINTS, der):
+                lib.gnutls_x509_ext_import_crl_dist_points(der, parsed, 0)
+        kind = ffi.new("unsigned int *")
+        name = ffi.new("gnutls_datum_t *")
+        found: list[tuple[GeneralName, bytes]] = []
+        while lib.gnutls_x509_crl_dist_points_get(parsed, len(found), kind, name, ffi.NULL) >= 0:
+            found.append((GeneralName(kind[0]), bytes_of(name)))
+        return found
 
     @property
     def is_ca(self) -> bool:
         """Whether it says that it may sign certificates (``gnutls_x509_crt_get_ca_status``)."""
-        return lib.gnutls_x509_crt_get_ca_status(self.c, ffi.new("unsigned int *")) > 0
+        return bool(lib.gnutls_x509_crt_get_ca_status(self.c, ffi.new("unsigned int *")) > 0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -250,7 +285,7 @@ class Certificate:
         if (address := ip_address(hostname)) is not None:
             return bool(lib.gnutls_x509_crt_check_ip(self.c, address, len(address), 0))
         check_name(hostname).decode("ascii")
-        if hostname.startswith(".") or "*" in hostname:
+        if hostname.startswith("."):
             return False
         if not common_name and all(
             kind is not GeneralName.DNSNAME for kind, _ in self.subject_alt_names
@@ -261,13 +296,19 @@ class Certificate:
         if "." in rest and LABEL.fullmatch(label):
             forms.append(f"*.{rest}")
         return any(
-            lib.gnutls_x509_crt_check_hostname2(self.c, form.encode(), LITERAL) for form in forms
+            lib.gnutls_x509_crt_check_hostname2(self.c, form.encode(), LITERALLY) for form in forms
         )
 
-    def _extension(self, oid: bytes) -> bytes | None:
-        with Freed() as datum:
-            code = lib.gnutls_x509_crt_get_extension_by_oid2(self.c, oid, 0, datum, ffi.NULL)
-            return bytes_of(datum) if code >= 0 else None
+    def issued_by(self, other: "Certificate") -> bool:
+        """Whether names and key identifiers say so; the signature is not looked at
+        (``gnutls_x509_crt_check_issuer``).
+        """
+        return bool(lib.gnutls_x509_crt_check_issuer(self.c, other.c))
+
+    def _read(self, oid: bytes, datum: CData) -> bool:
+        """Put an extension's DER into `datum`; whether there is one."""
+        code = lib.gnutls_x509_crt_get_extension_by_oid2(self.c, oid, 0, datum, ffi.NULL)
+        return code >= 0
 
     def __repr__(self) -> str:
         return f"<Certificate for {', '.join(self.names)}>"
@@ -288,13 +329,9 @@ def ip_address(text: str) -> bytes | None:
         return None
 
 
-def general_names(get: CData, parsed: CData, last: CData) -> Iterator[tuple[GeneralName, bytes]]:
-    kind = ffi.new("unsigned int *")
-    name = ffi.new("gnutls_datum_t *")
-    for i in count():
-        if get(parsed, i, kind, name, last) < 0:
-            return
-        yield GeneralName(kind[0]), bytes_of(name)
+def text_oid(datum: CData) -> str:
+    """An OID as GnuTLS writes it, sometimes with its NUL."""
+    return bytes_of(datum).rstrip(b"\0").decode()
 
 
 def rdn_sequence(der: bytes) -> Name:
@@ -320,8 +357,7 @@ def attributes(dn: CData, rdn: int) -> Iterator[tuple[str, str | bytes]]:
     for i in count():
         if lib.gnutls_x509_dn_get_rdn_ava(dn, rdn, i, ava) < 0:
             return
-        oid = bytes_of(ava.oid).rstrip(b"\0").decode()
-        yield oid, text_of(ava.value_tag, bytes_of(ava.value))
+        yield text_oid(ava.oid), text_of(ava.value_tag, bytes_of(ava.value))
 
 
 def text_of(tag: int, value: bytes) -> str | bytes:
@@ -331,85 +367,6 @@ def text_of(tag: int, value: bytes) -> str | bytes:
     if tag not in CODECS:
         raise ValueError(f"a name has a value of ASN.1 type {tag}, which is no string")
     return value.decode(CODECS[tag])
-
-
-# -- DER that GnuTLS has no call for ----------------------------------------------------------
-
-
-def first_element(der: bytes) -> tuple[int, bytes, bytes]:
-    """Tag byte and content of the first value in `der`, and what follows it."""
-    length, start = int.from_bytes(der[1:2]), 2
-    if length == LONG_FORM:
-        raise ValueError("a DER value does not say its length")
-    if length > LONG_FORM:
-        start += length - LONG_FORM
-        length = int.from_bytes(der[2:start])
-    end = start + length
-    if end > len(der):
-        raise ValueError("not enough data: a DER value ends early")
-    return der[0], der[start:end], der[end:]
-
-
-def elements(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag byte and content of each value in `der`."""
-    while der:
-        tag, content, der = first_element(der)
-        yield tag, content
-
-
-def early_not_before(der: bytes) -> int:
-    """Unix seconds of a notBefore that is not after 1 January 1970."""
-    (_, certificate), *_ = elements(der)
-    (_, tbs), *_ = elements(certificate)
-    fields = [content for tag, content in elements(tbs) if tag != EXPLICIT_VERSION]
-    validity = fields[3]
-    (tag, text), *_ = elements(validity)
-    year = b"19" + text if tag == UTC_TIME else text  # 50 to 69
-    then = dt.datetime.strptime(year[:14].decode(), "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC)
-    return int(then.timestamp())
-
-
-# -- lists of certificates --------------------------------------------------------------------
-
-PEM_BEGIN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
-PEM_CERTIFICATE = re.compile(
-    rb"-----BEGIN ((?:X509 )?CERTIFICATE)-----([A-Za-z0-9+/=\s]*)-----END \1-----"
-)
-CRL_BEGIN = re.compile(rb"-----BEGIN X509 CRL-----")
-PEM_CRL = re.compile(rb"-----BEGIN (X509 CRL)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
-
-
-def certificates_of(data: BytesLike) -> list[bytes]:
-    """Each certificate of concatenated PEM or DER, as DER, in order; [] for PEM without one.
-
-    Other PEM blocks and text between them are passed over. Raises ValueError for a block that
-    is cut or damaged, and for OpenSSL's ``TRUSTED CERTIFICATE``: its trust settings, which may
-    be a refusal, would be lost. Whether each DER is a certificate, `Certificate` finds out.
-    """
-    data = bytes(check_bytes("data", data))
-    if b"-----BEGIN" in data:
-        return blocks(data, PEM_BEGIN, PEM_CERTIFICATE)
-    found = []
-    while data:
-        _, _, rest = first_element(data)
-        found.append(data[: len(data) - len(rest)])
-        data = rest
-    return found
-
-
-def crls_of(pem: BytesLike) -> list[bytes]:
-    """Each ``X509 CRL`` of concatenated PEM, as DER, in order.
-
-    Raises ValueError for one that is cut or damaged.
-    """
-    return blocks(bytes(check_bytes("pem", pem)), CRL_BEGIN, PEM_CRL)
-
-
-def blocks(data: bytes, begin: re.Pattern[bytes], whole: re.Pattern[bytes]) -> list[bytes]:
-    found = [binascii.a2b_base64(body) for _, body in whole.findall(data)]
-    if len(found) != len(begin.findall(data)):
-        raise ValueError("a PEM block is cut, damaged, or an OpenSSL TRUSTED CERTIFICATE")
-    return found
 
 
 def chain_not_after(chain: Iterable[BytesLike]) -> int:
@@ -424,9 +381,9 @@ class TrustList:
     """Authorities that a chain must lead to (``gnutls_x509_trust_list_t``), and revocation lists.
 
     `anchors` and `crls` are DER. Raises ValueError for what GnuTLS cannot read
-    (``gnutls_x509_crt_import``, ``gnutls_x509_crl_import``). GnuTLS decides: an anchor given
-    twice counts once; one that is no authority is trusted for itself alone; an expired one
-    makes what it signed expired.
+    (``gnutls_x509_crt_import``, ``gnutls_x509_crl_import``). An anchor given twice counts once;
+    one that is no authority is trusted for itself alone; an expired one makes what it signed
+    expired.
 
     Any number of threads may verify at once: GnuTLS only reads the list then, as it does when
     sessions share credentials.
@@ -438,8 +395,9 @@ class TrustList:
         check(lib.gnutls_x509_trust_list_init(pointer, 0))
         # 0: each certificate is freed by its own object, which this one holds.
         self.c = ffi.gc(pointer[0], lambda c: deinit(c, 0))
-        self._anchors = [Certificate(der) for der in dict.fromkeys(anchors)]
-        array = ffi.new("gnutls_x509_crt_t[]", [anchor.c for anchor in self._anchors])
+        self._anchors = {der: Certificate(der) for der in anchors}
+        self._by_pointer = {anchor.c: anchor for anchor in self._anchors.values()}
+        array = ffi.new("gnutls_x509_crt_t[]", list(self._by_pointer))
         size = len(self._anchors)
         if lib.gnutls_x509_trust_list_add_cas(self.c, array, size, 0) != size:
             raise MemoryError
@@ -489,23 +447,38 @@ class TrustList:
             certificates = [Certificate(der) for der in chain]
         except ValueError:
             return CertificateStatus.INVALID
+        path = self._path(certificates)
+        if path[0] in self:
+            del certificates[1:]  # GnuTLS would ask for the trust of these alone
+        if path[-1].version > 1:
+            # Or GnuTLS would take any certificate that signed itself for an authority.
+            flags |= lib.GNUTLS_VERIFY_DO_NOT_ALLOW_X509_V1_CA_CRT
         status = CertificateStatus(self._verify(certificates, server=server, flags=flags))
         if hostname is not None and not certificates[0].matches(hostname, common_name=common_name):
             status |= CertificateStatus.UNEXPECTED_OWNER
-        if need_crl != "none" or not partial_chain:
-            path = self._path(certificates)
-            if not partial_chain and not (self_issued(path[-1]) and self._issuer(path[-1])):
-                status |= CertificateStatus.SIGNER_NOT_FOUND
-            if need_crl != "none":
-                status |= self._revocation(path, 1 if need_crl == "leaf" else len(path))
+        if not partial_chain and not self._ends(path):
+            status |= CertificateStatus.SIGNER_NOT_FOUND
+        if need_crl != "none":
+            status |= self._revocation(path, 1 if need_crl == "leaf" else len(path))
         return status | CertificateStatus.INVALID if status else status
+
+    def path(self, chain: Iterable[BytesLike]) -> list[Certificate]:
+        """From the leaf to the last issuer that is known, an anchor or one of `chain`
+        (``gnutls_x509_trust_list_get_issuer``, ``gnutls_x509_crt_check_issuer``).
+
+        Raises ValueError for what GnuTLS cannot read.
+        """
+        return self._path([Certificate(der) for der in chain])
+
+    def __contains__(self, certificate: Certificate) -> bool:
+        """Whether it is an anchor."""
+        return certificate.der in self._anchors
 
     def _verify(self, certificates: list[Certificate], *, server: bool, flags: int) -> int:
         purpose = ffi.new("char[]", TLS_WWW_SERVER if server else TLS_WWW_CLIENT)
         data: CData = ffi.new("gnutls_typed_vdata_st *")
         data.type, data.data = lib.GNUTLS_DT_KEY_PURPOSE_OID, ffi.cast("unsigned char *", purpose)
         array = ffi.new("gnutls_x509_crt_t[]", [certificate.c for certificate in certificates])
-        flags |= lib.GNUTLS_VERIFY_DISABLE_CRL_CHECKS
         status = ffi.new("unsigned int *")
         check(
             lib.gnutls_x509_trust_list_verify_crt2(
@@ -514,52 +487,48 @@ class TrustList:
         )
         return int(status[0])
 
-    def _path(self, certificates: list[Certificate]) -> list[CData]:
-        """The ``gnutls_x509_crt_t`` from the leaf to the last issuer that is known."""
-        path = [certificates[0].c]
-        while not self_issued(path[-1]) and len(path) <= MAX_CHAIN:
-            issuer = self._issuer(path[-1]) or next(
-                (c.c for c in certificates if lib.gnutls_x509_crt_check_issuer(path[-1], c.c)), None
-            )
+    def _path(self, certificates: list[Certificate]) -> list[Certificate]:
+        path = [certificates[0]]
+        while not path[-1].issued_by(path[-1]) and len(path) <= MAX_CHAIN:
+            issuers = (other for other in certificates if path[-1].issued_by(other))
+            issuer = self._issuer(path[-1]) or next(issuers, None)
             if issuer is None:
                 break
             path.append(issuer)
         return path
 
-    def _issuer(self, certificate: CData) -> CData | None:
-        """The anchor that may have issued it, borrowed from the list."""
-        issuer = ffi.new("gnutls_x509_crt_t *")
-        code = lib.gnutls_x509_trust_list_get_issuer(self.c, certificate, issuer, 0)
-        return issuer[0] if code == 0 else None
+    def _ends(self, path: list[Certificate]) -> bool:
+        """Whether it ends in an anchor that signed itself."""
+        return path[-1].issued_by(path[-1]) and self._issuer(path[-1]) is not None
 
-    def _revocation(self, path: list[CData], depth: int) -> CertificateStatus:
+    def _issuer(self, certificate: Certificate) -> Certificate | None:
+        """The anchor that may have issued it."""
+        issuer = ffi.new("gnutls_x509_crt_t *")
+        code = lib.gnutls_x509_trust_list_get_issuer(self.c, certificate.c, issuer, 0)
+        return self._by_pointer[issuer[0]] if code == 0 else None
+
+    def _revocation(self, path: list[Certificate], depth: int) -> CertificateStatus:
         """Whether lists say that one of the first `depth` certificates was revoked."""
         status = CertificateStatus(0)
         for certificate, issuer in zip(path[:depth], [*path[1:], path[-1]], strict=False):
-            with Freed() as name:
-                check(lib.gnutls_x509_crt_get_raw_issuer_dn(certificate, name))
-                crls = self._crls.get(bytes_of(name), [])
-            states = {crl: crl_status(crl, issuer) for crl in crls}
-            good = [crl for crl in crls if states[crl] == 0]
+            crls = self._crls.get(certificate.issuer_der, [])
+            states = [crl_status(crl, issuer) for crl in crls]
+            good = [crl for crl, state in zip(crls, states, strict=True) if state == 0]
             if good:
                 array = ffi.new("gnutls_x509_crl_t[]", good)
-                if lib.gnutls_x509_crt_check_revocation(certificate, array, len(good)) != 0:
+                if lib.gnutls_x509_crt_check_revocation(certificate.c, array, len(good)) != 0:
                     status |= CertificateStatus.REVOKED
             else:
-                status |= states[crls[-1]] if crls else NO_CRL
+                status |= NO_CRL | (states[-1] if states else 0)
         return status
 
     def __repr__(self) -> str:
         return f"<TrustList of {len(self)}>"
 
 
-def self_issued(certificate: CData) -> bool:
-    return bool(lib.gnutls_x509_crt_check_issuer(certificate, certificate))
-
-
-def crl_status(crl: CData, issuer: CData) -> CertificateStatus:
+def crl_status(crl: CData, issuer: Certificate) -> CertificateStatus:
     """Why a revocation list may not be used; 0 if it is good (``gnutls_x509_crl_verify``)."""
-    array = ffi.new("gnutls_x509_crt_t[]", [issuer])
+    array = ffi.new("gnutls_x509_crt_t[]", [issuer.c])
     status = ffi.new("unsigned int *")
     if lib.gnutls_x509_crl_verify(crl, array, 1, 0, status) < 0:
         return CertificateStatus.INVALID

@@ -352,7 +352,9 @@ class Engine:
                 attempt.failed()
         timed_out = isinstance(error, TimeoutError) and error.errno is None
         if isinstance(error, VerificationError):
-            made: Exception = verification_error(error, self._check.chain, self._check.hostname)
+            check = self._check
+            trust = None if check.verifier is None else check.verifier.trust_list
+            made: Exception = verification_error(error, check.chain, trust, check.hostname)
         elif isinstance(error, RefusedByCallbackError):
             made = ssl_error("CALLBACK_FAILED", "callback failed")
         elif isinstance(error, GnuTLSError):

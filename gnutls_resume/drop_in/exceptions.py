@@ -6,7 +6,7 @@ urllib3, aiohttp, trio, anyio, paho and others read ``args[0]``, ``reason``, ``l
 
 import ssl
 
-from gnutls_resume.binding.constants import CertificateStatus
+from gnutls_resume.binding import CertificateStatus, TrustList
 from gnutls_resume.drop_in.verify_code import verify_code
 from gnutls_resume.errors import (
     AlertError,
@@ -89,13 +89,13 @@ def eof_error() -> ssl.SSLError:
 
 
 def verification_error(
-    error: VerificationError, chain: list[bytes], hostname: str | None
+    error: VerificationError, chain: list[bytes], trust: TrustList | None, hostname: str | None
 ) -> ssl.SSLCertVerificationError:
     """Why the peer's certificate was refused, with OpenSSL's number and sentence."""
-    if not chain:
+    if not chain or trust is None:
         reason = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
         return ssl_error(reason, "peer did not return a certificate")  # type: ignore[return-value]
-    code, message = verify_code(CertificateStatus(error.status), chain, hostname)
+    code, message = verify_code(CertificateStatus(error.status), chain, trust, hostname)
     text = f"certificate verify failed: {message}"
     made = ssl_error("CERTIFICATE_VERIFY_FAILED", text, ssl.SSLCertVerificationError)
     assert isinstance(made, ssl.SSLCertVerificationError)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from gnutls_resume.binding import CertificateStatus, Session
-from gnutls_resume.binding.x509 import Certificate, TrustList, chain_not_after
+from gnutls_resume.binding.x509 import TrustList, chain_not_after
 from gnutls_resume.errors import VerificationError
 from gnutls_resume.resumption.trust import Trust
 
@@ -45,8 +45,7 @@ class Verifier:
     """Verifies chains against one Trust; shared by all contexts that trust the same."""
 
     def __init__(self, trust: Trust) -> None:
-        self.trust = trust
-        self._list = TrustList(trust.anchors.values(), trust.crls.values())
+        self.trust_list = TrustList(trust.anchors.values(), trust.crls.values())
         self._verdicts: OrderedDict[tuple[bytes, str | None, Rules], Verdict] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,7 +60,7 @@ class Verifier:
             verdict.not_after, verdict.passed + MAX_AGE
         ):
             return verdict.not_after
-        status = self._list.verify(
+        status = self.trust_list.verify(
             chain,
             hostname=hostname,
             server=rules.server,
@@ -79,12 +78,8 @@ class Verifier:
         return verdict.not_after
 
     def path(self, chain: Sequence[bytes]) -> list[bytes]:
-        """The chain and the authority that it leads to, if that is not its end already."""
-        issuer = Certificate(chain[-1]).issuer_der
-        for anchor in self.trust.anchors.values():
-            if anchor not in chain and Certificate(anchor).subject_der == issuer:
-                return [*chain, anchor]
-        return list(chain)
+        """From the leaf to the authority that it leads to."""
+        return [certificate.der for certificate in self.trust_list.path(chain)]
 
 
 def refusal(status: CertificateStatus) -> VerificationError:

@@ -21,6 +21,7 @@ typedef struct gnutls_x509_aia_st *gnutls_x509_aia_t;
 typedef struct gnutls_x509_crl_dist_points_st *gnutls_x509_crl_dist_points_t;
 typedef int... gnutls_vdata_types_t;
 typedef int... gnutls_pk_algorithm_t;
+typedef int... gnutls_sec_param_t;
 
 enum {
     GNUTLS_X509_FMT_DER,
@@ -28,8 +29,7 @@ enum {
     GNUTLS_SAN_OTHERNAME, GNUTLS_SAN_DN, GNUTLS_SAN_REGISTERED_ID,
     GNUTLS_DT_KEY_PURPOSE_OID,
     GNUTLS_PROFILE_MEDIUM,
-    GNUTLS_VERIFY_DISABLE_CRL_CHECKS, GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS,
-    GNUTLS_VERIFY_DO_NOT_ALLOW_IP_MATCHES,
+    GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS, GNUTLS_VERIFY_DO_NOT_ALLOW_X509_V1_CA_CRT,
     ...
 };
 #define GNUTLS_E_SHORT_MEMORY_BUFFER ...
@@ -43,6 +43,8 @@ int gnutls_x509_crt_get_serial(gnutls_x509_crt_t cert, void *result, size_t *res
 time_t gnutls_x509_crt_get_activation_time(gnutls_x509_crt_t cert);
 time_t gnutls_x509_crt_get_expiration_time(gnutls_x509_crt_t cert);
 int gnutls_x509_crt_get_pk_algorithm(gnutls_x509_crt_t cert, unsigned int *bits);
+gnutls_sec_param_t gnutls_pk_bits_to_sec_param(gnutls_pk_algorithm_t algo, unsigned int bits);
+unsigned int gnutls_sec_param_to_symmetric_bits(gnutls_sec_param_t param);
 const char *gnutls_pk_algorithm_get_name(gnutls_pk_algorithm_t algorithm);
 int gnutls_x509_crt_get_raw_dn(gnutls_x509_crt_t cert, gnutls_datum_t *start);
 int gnutls_x509_crt_get_raw_issuer_dn(gnutls_x509_crt_t cert, gnutls_datum_t *start);
