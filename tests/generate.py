@@ -44,6 +44,7 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_hkdf_extract": "`SealingKey`",
     "gnutls_load_file": "`Credentials`",
     "gnutls_memset": "`TicketKey.wipe`, `TicketSecret.wipe`, `SealingKey.wipe`",
+    "gnutls_pk_algorithm_get_name": "`Certificate.public_key_algorithm`",
     "gnutls_priority_deinit": "`Session`",
     "gnutls_priority_get_cipher_suite_index": "`SSLContext.get_ciphers`",
     "gnutls_session_get_ptr": "callbacks",

@@ -434,6 +434,7 @@ class Engine:
             finally:
                 if alone:
                     self._reading.release()
+        self.end()
         if self._bios is None:
             return None if self._sock is None else self._sock()
         transport = self._session.transport
@@ -442,6 +443,11 @@ class Engine:
         if rest:  # data in clear that follow the close_notify
             self._bios[0].write(rest)
         return None
+
+    def end(self) -> None:
+        """The connection is closed, or about to be."""
+        if self._attempt is not None:
+            self._attempt.ended()
 
     def wait_for_tickets(self) -> None:
         """Before a close: read the TLS 1.3 tickets that are on their way, waiting at most

@@ -27,8 +27,10 @@ class SSLSocket(ssl.SSLSocket):
     def _real_close(self) -> None:
         engine = self._sslobj  # type: ignore[attr-defined]
         try:
-            if isinstance(engine, Engine) and self.gettimeout() != 0:
-                engine.wait_for_tickets()
+            if isinstance(engine, Engine):
+                if self.gettimeout() != 0:
+                    engine.wait_for_tickets()
+                engine.end()
         finally:
             super()._real_close()  # type: ignore[misc] # typeshed does not tell
 

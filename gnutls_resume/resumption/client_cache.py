@@ -123,6 +123,7 @@ class Attempt:
         self._verified = False
         self._mark: bytes | None = None
         self._data: bytes | None = None  # what was offered
+        self._taken = False  # from the store, which no longer has it
         self.miss_reason: MissReason | None = None
         """Why nothing could be offered."""
         self.latest: bytes | None = None
@@ -154,6 +155,7 @@ class Attempt:
         if self._mark == NOTHING:
             return None
         ticket = cache.take(self._digest) if Protocol.TLS1_3 in self._versions else None
+        self._taken = ticket is not None
         return ticket or (value if Protocol.TLS1_2 in self._versions else None)
 
     def offer_this(self, data: bytes, sealing: Sealing | None) -> None:
@@ -216,6 +218,17 @@ class Attempt:
                 self._cache.put(self._digest, data, ttl)
         except Exception as error:  # noqa: BLE001
             self._cache.note_failure("storing", error)
+
+    def ended(self) -> None:
+        """The connection ends. If it was resumed and has brought no new ticket, the server does
+        not renew them (ProFTPD: not for uploads), and the one that was used goes back.
+        """
+        if not self._taken or self.latest is not None or not self._verified:
+            return
+        self._taken = False
+        if self._session.is_resumed():
+            assert self._data is not None
+            self._keep(self._data)
 
     def failed(self) -> None:
         """The handshake broke off after a session was offered: offer none for a while."""
