@@ -183,7 +183,7 @@ class Session:
 
         The socket is held weakly: keep it. Its timeout bounds each operation as a whole.
         """
-        if not isinstance(carrier, MemoryTransport | transport.Socket):
+        if not transport.fits(carrier):
             kind = type(carrier).__name__
             raise TypeError(f"attach takes a socket or a MemoryTransport, not {kind}")
         used = carrier if isinstance(carrier, MemoryTransport) else SocketTransport(carrier)
