@@ -2,14 +2,16 @@
 
 Rules of this file:
 
-1. ``_entries`` is ordered, the least recently used key first. A key's entry is a tuple that is
-   replaced, never changed; ``_bytes`` is the sum of their costs.
+1. ``Held.entries`` is ordered, the least recently used key first. A key's entry is a tuple that
+   is replaced, never changed; ``Held.bytes`` is the sum of their costs.
 2. A signal handler or a finaliser may run after any call here, in the thread that holds the lock
    (so it is an RLock), and use the store. Therefore an entry is first taken out, in one C call,
-   then put back in changed form if its place is still free, with nothing called in between:
-   nobody sees an entry that is being changed, and nobody's entry is overwritten uncounted.
+   then put back in changed form if its place is still free: nobody sees an entry that is being
+   changed. Nothing is called between reading ``bytes`` and writing it, nor between the look
+   whether a place is free and its filling and counting.
 3. What breaks in from outside (Ctrl-C, no memory) can part entries and count. Then everything is
-   forgotten: a store may lose entries, but not lose count.
+   forgotten: a store may lose entries, but not lose count. To forget is to begin with a new
+   ``Held``; a call that was in the middle of something goes on with the old one.
 """
 
 import os
@@ -31,7 +33,7 @@ NOTHING: Entry = (NEVER, b"", ())
 # What CPython needs beside the bytes themselves, measured and rounded up. A key: the heads of two
 # bytes objects, a tuple, a number, a place in an ordered dictionary. An entry on a stack: a head,
 # a tuple, a number, a place in a tuple.
-KEY_COST = 300
+KEY_COST = 330
 STACKED_COST = 150
 
 # Nobody can set this clock back, and it goes on while the computer sleeps. With time.time() or,
@@ -49,7 +51,7 @@ class MemoryStore:
 
     With more than `max_keys` keys or `max_bytes` bytes, the keys go whose last ``get``, ``put``,
     ``add``, ``push`` or ``take`` is longest ago, each with its value and its stack. Bytes are
-    those of keys and values, and 300 for each key and 150 for each entry on a stack: what
+    those of keys and values, and 330 for each key and 150 for each entry on a stack: what
     CPython needs for them, so that the bound is one on memory. What `max_bytes` cannot hold even
     alone is not kept and drives out nothing else; a stack too large for it loses its oldest.
 
@@ -85,21 +87,22 @@ class MemoryStore:
     @property
     def key_count(self) -> int:
         """How many keys are held, those included whose expiry nobody has noticed yet."""
-        return len(self._entries)
+        return len(self._held.entries)
 
     @property
     def byte_count(self) -> int:
         """How many bytes they cost, counted as for ``max_bytes``."""
-        return self._bytes
+        return self._held.bytes
 
     def get(self, key: bytes) -> bytes | None:
         """The value, which stays; None if there is none, or it has expired."""
         check_bytes("key", key)
         with self._lock:
             time = self._clock()
+            entries = self._held.entries
             try:
-                expires, value, stack = self._entries[key]
-                self._entries.move_to_end(key)
+                expires, value, _ = entries[key]
+                entries.move_to_end(key)
             except KeyError:
                 return None
             if expires > time:
@@ -128,7 +131,7 @@ class MemoryStore:
             return False
         with self._lock:
             time = self._clock()
-            if self._entries.get(key, NOTHING)[0] > time:
+            if self._held.entries.get(key, NOTHING)[0] > time:
                 return False
             expires, _, stack = self._pop(key)
             # Looked at again because of rule 2.
@@ -166,7 +169,7 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._forget()
+            self._held = Held()
 
     def __repr__(self) -> str:
         keys = f"{self.key_count} of {self._max_keys} keys"
@@ -180,12 +183,14 @@ class MemoryStore:
 
     def _pop(self, key: bytes) -> Entry:
         """Take a key out and return what it had."""
+        held = self._held
         try:
-            entry = self._entries.pop(key, NOTHING)
+            entry = held.entries.pop(key, NOTHING)
             if entry is not NOTHING:
-                self._bytes -= cost(key, entry)
+                size = cost(key, entry)
+                held.bytes -= size
         except BaseException:
-            self._forget()
+            self._held = Held()
             raise
         return entry
 
@@ -199,29 +204,37 @@ class MemoryStore:
             size -= STACKED_COST + len(stack[0][1])
             stack = stack[1:]
             entry = (expires, value, stack)
-        if key in self._entries:  # a handler's or a finaliser's, later than ours: rule 2
+        held = self._held
+        if key in held.entries:  # by a handler or a finaliser, later than ours: rule 2
             return False
-        self._entries[key] = entry
-        self._bytes += size
+        held.entries[key] = entry
+        held.bytes += size
         self._evict()
         return True
 
     def _evict(self) -> None:
+        held = self._held
         try:
-            while len(self._entries) > self._max_keys or self._bytes > self._max_bytes:
-                self._bytes -= cost(*self._entries.popitem(last=False))
+            while len(held.entries) > self._max_keys or held.bytes > self._max_bytes:
+                size = cost(*held.entries.popitem(last=False))
+                held.bytes -= size
         except BaseException:
-            self._forget()
+            self._held = Held()
             raise
-
-    def _forget(self) -> None:
-        entries: OrderedDict[bytes, Entry] = OrderedDict()
-        self._bytes = 0
-        self._entries = entries
 
     def _start(self) -> None:
         self._lock = threading.RLock()
-        self._forget()
+        self._held = Held()
+
+
+class Held:
+    """The entries, and the sum of their costs."""
+
+    __slots__ = ("bytes", "entries")
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self.bytes = 0
 
 
 def cost(key: bytes, entry: Entry) -> int:

@@ -70,8 +70,8 @@ class Store(Protocol):
     def push(self, key: bytes, value: bytes, ttl: float, keep: int) -> None:
         """Put this on top of the stack, and drop from its bottom all but the newest `keep`.
 
-        Each entry has its own ttl, and counts until it is dropped, also when it has expired.
-        `keep` is at least 1. With a `ttl` of 0 or below the stack stays as it is.
+        Each entry has its own ttl. `keep` is at least 1. With a `ttl` of 0 or below the stack
+        stays as it is.
         """
 
     def take(self, key: bytes) -> bytes | None:
