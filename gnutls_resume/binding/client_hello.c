@@ -21,7 +21,6 @@
 
 typedef struct {
 	int seen;
-	unsigned char session_id_size;
 	unsigned char name_size;
 	unsigned char offers_ticket, offers_psk;
 	char name[GR_MAX_NAME + 1]; /* of the host; empty: none */
@@ -79,7 +78,7 @@ static int gr_read_server_name(gr_bytes extension, gr_client_hello *hello)
 			return 0;
 		if (type.data[0] != 0)
 			continue;
-		if (name.size == 0 || name.size > GR_MAX_NAME)
+		if (name.size > GR_MAX_NAME)
 			return 0;
 		for (size_t i = 0; i < name.size; i++)
 			if (name.data[i] <= ' ' || name.data[i] > '~')
@@ -91,15 +90,16 @@ static int gr_read_server_name(gr_bytes extension, gr_client_hello *hello)
 	return 1;
 }
 
+/* Where TLS 1.2 is negotiated GnuTLS does not look at this one, and takes the hello with any. */
 static int gr_read_psk(gr_bytes extension, gr_client_hello *hello)
 {
 	gr_bytes identities, identity;
 
-	if (!gr_cut_vector(&extension, 2, &identities) ||
-	    !gr_cut_vector(&identities, 2, &identity) || identity.size == 0)
-		return 0;
-	gr_read_key_name(identity, hello->psk);
-	hello->offers_psk = 1;
+	if (gr_cut_vector(&extension, 2, &identities) && gr_cut_vector(&identities, 2, &identity) &&
+	    identity.size) {
+		gr_read_key_name(identity, hello->psk);
+		hello->offers_psk = 1;
+	}
 	return 1;
 }
 
@@ -123,17 +123,12 @@ static int gr_read_extension(unsigned int type, gr_bytes extension, gr_client_he
 
 static int gr_read_client_hello(gr_bytes message, gr_client_hello *hello)
 {
-	gr_bytes skipped, session_id, extensions, type, extension;
+	gr_bytes skipped, extensions, type, extension;
 
 	/* version and random, session ID, cipher suites, compression methods */
-	if (!gr_cut(&message, 2 + 32, &skipped) || !gr_cut_vector(&message, 1, &session_id) ||
-	    session_id.size > 32 || !gr_cut_vector(&message, 2, &skipped) ||
-	    !gr_cut_vector(&message, 1, &skipped))
-		return 0;
-	hello->session_id_size = (unsigned char)session_id.size;
-	if (message.size == 0) /* TLS 1.2 may have no extensions */
-		return 1;
-	if (!gr_cut_vector(&message, 2, &extensions) || message.size)
+	if (!gr_cut(&message, 2 + 32, &skipped) || !gr_cut_vector(&message, 1, &skipped) ||
+	    !gr_cut_vector(&message, 2, &skipped) || !gr_cut_vector(&message, 1, &skipped) ||
+	    !gr_cut_vector(&message, 2, &extensions) || message.size)
 		return 0;
 	while (extensions.size)
 		if (!gr_cut(&extensions, 2, &type) || !gr_cut_vector(&extensions, 2, &extension) ||
@@ -179,15 +174,13 @@ static unsigned char *gr_put(unsigned char *at, const void *part, size_t size)
 static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
 			 const gr_client_hello *hello, unsigned char key[GR_TICKET_KEY_SIZE])
 {
-	const gnutls_datum_t secret = *tickets->secret;
+	const gnutls_datum_t secret = { tickets->secret->data, GR_TICKET_SECRET_SIZE };
 	const unsigned char version = (unsigned char)gnutls_protocol_get_version(session);
 	gnutls_datum_t alpn = { NULL, 0 };
 	unsigned char info[6 * 256], *end = info;
 	gnutls_datum_t info_datum = { info, 0 };
 	int code;
 
-	if (secret.size != GR_TICKET_SECRET_SIZE)
-		return GNUTLS_E_INVALID_REQUEST; /* wiped */
 	if (gnutls_alpn_get_selected_protocol(session, &alpn) < 0)
 		alpn.size = 0;
 	if (alpn.size > 255)
@@ -200,7 +193,8 @@ static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
 	end = gr_put(end, &gr_no_early_data, 1);
 	info_datum.size = (unsigned int)(end - info);
 	code = gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &secret, &info_datum, key, GR_TICKET_KEY_SIZE);
-	/* Another thread may wipe the secret: its size goes to 0 before its bytes do. */
+	/* Has the secret been wiped, or is it, in another thread? Its size goes to 0 before its
+	 * bytes do, so it must be looked at after them. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (*(const volatile unsigned int *)&tickets->secret->size == 0)
 		code = GNUTLS_E_INVALID_REQUEST;
@@ -208,12 +202,13 @@ static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
 }
 
 /* Whether the name of a ticket offered is that of the key which GnuTLS derives from ours for this
- * period, or for the one before (stek.c in GnuTLS). */
+ * period, or for the one before (stek.c in GnuTLS). A lifetime of 0 is its default. */
 static int gr_is_known(const unsigned char key[GR_TICKET_KEY_SIZE], unsigned int lifetime,
 		       const gr_client_hello *hello)
 {
+	const uint64_t seconds = lifetime ? lifetime : gnutls_db_get_default_cache_expiration();
 	unsigned char input[8 + GR_TICKET_KEY_SIZE], derived[GR_TICKET_KEY_SIZE];
-	uint64_t period = (uint64_t)time(NULL) / (3 * (uint64_t)lifetime);
+	uint64_t period = (uint64_t)time(NULL) / (3 * seconds);
 	int known = 0;
 
 	memcpy(input + 8, key, GR_TICKET_KEY_SIZE);
@@ -222,8 +217,8 @@ static int gr_is_known(const unsigned char key[GR_TICKET_KEY_SIZE], unsigned int
 			input[i] = (unsigned char)(period >> (56 - 8 * i));
 		if (gnutls_hash_fast(GNUTLS_DIG_SHA3_512, input, sizeof(input), derived) < 0)
 			break;
-		known = (hello->offers_ticket && !memcmp(derived, hello->ticket, GR_KEY_NAME_SIZE)) ||
-			(hello->offers_psk && !memcmp(derived, hello->psk, GR_KEY_NAME_SIZE));
+		known = memcmp(derived, hello->ticket, GR_KEY_NAME_SIZE) == 0 ||
+			memcmp(derived, hello->psk, GR_KEY_NAME_SIZE) == 0;
 	}
 	gnutls_memset(input, 0, sizeof(input));
 	gnutls_memset(derived, 0, sizeof(derived));
@@ -231,8 +226,8 @@ static int gr_is_known(const unsigned char key[GR_TICKET_KEY_SIZE], unsigned int
 }
 
 /* Enable tickets, where the version, the protocol and the name are known and no ticket has been
- * looked at: in the post-client-hello function. Not if it set other priorities: the version is
- * negotiated anew then, after it, and the key would be for the wrong one. */
+ * looked at: in the post-client-hello function. Not if Python's has set other priorities: GnuTLS
+ * negotiates the version anew after it, and the key might be for the wrong one. */
 static void gr_enable_tickets(gnutls_session_t session, gr_tickets *tickets,
 			      const gr_client_hello *hello, unsigned int lifetime, int sure)
 {
@@ -241,6 +236,8 @@ static void gr_enable_tickets(gnutls_session_t session, gr_tickets *tickets,
 	int code;
 
 	if (tickets->secret == NULL || tickets->done)
+		return;
+	if (gnutls_session_is_resumed(session)) /* by its ID: no ticket is read, nor sent */
 		return;
 	tickets->done = 1;
 	code = sure ? gr_ticket_key(session, tickets, hello, key) : GNUTLS_E_INVALID_REQUEST;

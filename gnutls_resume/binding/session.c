@@ -219,19 +219,16 @@ void gr_set_hook(gr_session *own)
 static int gr_post_client_hello(gnutls_session_t session)
 {
 	gr_session *own = gnutls_session_get_ptr(session);
-	unsigned int lifetime = own->cache_expiration;
 	int code = 0;
 
 	/* First Python, which may still change what the ticket key depends on. */
 	own->reprioritized = 0;
 	if (own->python_hello)
 		code = gr_py_post_client_hello(session);
-	if (code < 0)
-		return code;
-	if (!lifetime)
-		lifetime = gnutls_db_get_default_cache_expiration();
-	gr_enable_tickets(session, &own->derived, &own->hello, lifetime, !own->reprioritized);
-	return 0;
+	if (code >= 0)
+		gr_enable_tickets(session, &own->derived, &own->hello, own->cache_expiration,
+				  !own->reprioritized);
+	return code;
 }
 
 void gr_set_post_client_hello(gr_session *own)

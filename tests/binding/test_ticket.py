@@ -1,26 +1,35 @@
 """The ticket key in use. As an object it is tested beside the sealing key, in test_envelope.py."""
 
+import copy
 import gc
 import hashlib
 import os
 import time
 import warnings
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
-from conftest import Certificates
+from conftest import HOST, Certificates
 from pair import TLS12, TLS13, Setting
 
 from gnutls_resume.binding import (
+    CertificateRequest,
     HandshakeType,
     HookTime,
+    InitFlag,
+    Protocol,
     SealingKey,
     Session,
     TicketKey,
+    TicketOffer,
+    TicketSecret,
     _datum,
     db_get_default_cache_expiration,
 )
 from gnutls_resume.binding._ffi import CData, ffi, lib
+from gnutls_resume.errors import AlertError, GnuTLSError, MisuseError
 
 RAW = bytes(range(64))
 NAME = 16  # bytes; the first of a ticket tell its key
@@ -189,3 +198,401 @@ def test_second_key_before_the_handshake_replaces_the_first(certificates: Certif
     data, _ = Setting(certificates, prepare=prepare).connect()
     assert Setting(certificates, ticket_key=first).connect(data)[1] == (False, False)
     assert Setting(certificates, ticket_key=second).connect(data)[1] == (True, True)
+
+
+# -- a key derived for each connection --------------------------------------------------------
+
+POLICY, OTHER_POLICY = bytes(32), bytes(31) + b"x"
+FULL, RESUMED = (False, False), (True, True)
+NONE, UNKNOWN, KNOWN = TicketOffer
+RETRY: dict[str, Any] = {  # the server dislikes the client's only key share
+    "client_priority": TLS13 + ":-GROUP-ALL:+GROUP-SECP256R1:+GROUP-SECP384R1",
+    "server_priority": TLS13 + ":-GROUP-ALL:+GROUP-SECP384R1",
+    "client_flags": InitFlag.KEY_SHARE_TOP,
+}
+
+
+def deriving(
+    certificates: Certificates,
+    secret: TicketSecret,
+    policy: bytes = POLICY,
+    *,
+    alpn: bytes | None = None,
+    set_up: Callable[[Session], object] = lambda _: None,
+    **fields: Any,
+) -> Setting:
+    """A setting whose server derives its ticket key; `set_up` does more with it."""
+
+    def prepare(client: Session, server: Session) -> None:
+        if alpn is not None:
+            client.alpn_set_protocols([alpn])
+            server.alpn_set_protocols([alpn])
+        server.ticket_derive(secret, policy)
+        set_up(server)
+
+    return Setting(certificates, prepare=prepare, **fields)
+
+
+def meet(setting: Setting, data: bytes | None = None) -> tuple[tuple[bool, bool], TicketOffer]:
+    """Who resumed, and what the server says of the offer; nothing fails."""
+    with setting.pair(data) as pair:
+        pair.handshake()
+        pair.exchange()
+        assert pair.server.ticket_failures == 0
+        return pair.resumed, pair.server.ticket_offered()
+
+
+def ticket(setting: Setting) -> bytes:
+    data, resumed = setting.connect()
+    assert resumed == FULL
+    assert data is not None
+    return data
+
+
+@each_version
+def test_derived_key_resumes_its_tickets(priority: str, certificates: Certificates) -> None:
+    setting = deriving(certificates, TicketSecret.generate(), priority=priority)
+    data: bytes | None = None
+    for expected in ((FULL, NONE), (RESUMED, KNOWN), (RESUMED, KNOWN)):
+        assert meet(setting, data) == expected
+        data = data or ticket(setting)
+
+
+def test_session_made_under_one_context_resumes_under_no_other(certificates: Certificates) -> None:
+    """All pairs of policy, version, protocol and name (R-34): none fails."""
+    secret = TicketSecret.generate()
+    settings = [
+        deriving(certificates, secret, policy, alpn=alpn, priority=priority, server_name=name)
+        for policy, alpn, priority, name in product(
+            (POLICY, OTHER_POLICY), (None, b"h2"), (TLS12, TLS13), (HOST, None)
+        )
+    ]
+    sessions = [ticket(setting) for setting in settings]
+    for i, setting in enumerate(settings):
+        for j, data in enumerate(sessions):
+            if setting.priority != settings[j].priority:
+                setting = copy.copy(setting)  # noqa: PLW2901
+                # A client that can do both offers it; else GnuTLS would not even try.
+                setting.client_priority, setting.server_priority = "NORMAL", setting.priority
+            resumed, _ = meet(setting, data)
+            assert resumed == (RESUMED if i == j else FULL), (i, j)
+
+
+def test_parts_of_a_context_do_not_run_together(certificates: Certificates) -> None:
+    secret = TicketSecret.generate()
+    one = deriving(certificates, secret, alpn=b"h2a", server_name=None)
+    other = deriving(certificates, secret, alpn=b"h2", server_name="a")
+    other.client_credentials = certificates.client()
+    data = ticket(one)
+    prepare = other.prepare
+    assert prepare is not None
+
+    def without_verification(client: Session, server: Session) -> None:
+        client.set_verify_cert(None)
+        prepare(client, server)
+
+    other.prepare = without_verification
+    assert meet(other, data) == (FULL, UNKNOWN)
+
+
+@pytest.mark.parametrize("derived", [True, False])
+def test_tls12_ticket_does_not_break_tls13(*, derived: bool, certificates: Certificates) -> None:
+    """R-65: a server learns TLS 1.3, and its clients hold TLS 1.2 tickets under the same key."""
+    secret, key = TicketSecret.generate(), TicketKey.generate()
+
+    def prepare(_: Session, server: Session) -> None:
+        if derived:
+            server.ticket_derive(secret, POLICY)
+        else:
+            server.ticket_enable_server(key)
+
+    data = ticket(Setting(certificates, TLS12, prepare=prepare))
+    setting = Setting(certificates, "NORMAL", prepare=prepare)
+    if derived:
+        assert meet(setting, data) == (FULL, UNKNOWN)
+        with setting.pair(data) as pair:
+            pair.handshake()
+            assert pair.server.protocol_get_version() is Protocol.TLS1_3
+    else:
+        with setting.pair(data) as pair:  # what GnuTLS does by itself
+            client, server = pair.outcomes()
+            assert isinstance(client, GnuTLSError)
+            assert isinstance(server, AlertError)
+
+
+def test_tls13_ticket_does_not_break_tls12(certificates: Certificates) -> None:
+    setting = deriving(certificates, TicketSecret.generate(), priority="NORMAL")
+    data = ticket(setting)
+    setting.server_priority = TLS12
+    assert meet(setting, data) == (FULL, UNKNOWN)
+
+
+@each_version
+def test_cve_2025_23419_ticket_without_a_certificate_does_not_reach_a_host_that_requires_one(
+    priority: str, certificates: Certificates
+) -> None:
+    """F9. The two hosts share the secret and even the name; their policies differ."""
+    secret = TicketSecret.generate()
+
+    def require(server: Session) -> None:
+        server.certificate_server_set_request(CertificateRequest.REQUIRE)
+        server.set_verify_cert(None)
+
+    data = ticket(deriving(certificates, secret, priority=priority))
+    same = deriving(certificates, secret, priority=priority, set_up=require)
+    strict = deriving(certificates, secret, OTHER_POLICY, priority=priority, set_up=require)
+    assert meet(same, data) == (RESUMED, KNOWN), "GnuTLS does not ask again"
+    with strict.pair(data) as pair:
+        _, server = pair.outcomes()
+        assert isinstance(server, GnuTLSError)
+        assert not pair.server.is_resumed()
+        assert pair.server.ticket_offered() is UNKNOWN
+    strict.client_credentials = certificates.client_with_certificate()
+    assert meet(strict, data) == (FULL, UNKNOWN)
+
+
+@each_version
+def test_two_secrets_never_resume_each_others_tickets(
+    priority: str, certificates: Certificates
+) -> None:
+    settings = [deriving(certificates, TicketSecret.generate(), priority=priority) for _ in "ab"]
+    sessions = [ticket(setting) for setting in settings]
+    for i, setting in enumerate(settings):
+        for j, data in enumerate(sessions):
+            assert meet(setting, data) == ((RESUMED, KNOWN) if i == j else (FULL, UNKNOWN))
+
+
+def test_two_secrets_of_one_value_are_one(certificates: Certificates) -> None:
+    raw = bytes(range(32))
+    data = ticket(deriving(certificates, TicketSecret(raw)))
+    assert meet(deriving(certificates, TicketSecret(raw)), data) == (RESUMED, KNOWN)
+
+
+@each_version
+def test_key_follows_the_lifetime_whenever_it_is_set(
+    priority: str, certificates: Certificates
+) -> None:
+    """GnuTLS derives from it, and so does what tells whether it knows a ticket."""
+    secret = TicketSecret.generate()
+
+    def setting(seconds: int) -> Setting:
+        return deriving(
+            certificates,
+            secret,
+            priority=priority,
+            set_up=lambda server: server.db_set_cache_expiration(seconds),
+        )
+
+    data = ticket(setting(1234))
+    assert meet(setting(1234), data) == (RESUMED, KNOWN)
+    assert meet(setting(4321), data) == (FULL, UNKNOWN)
+
+
+def counting_hellos(seen: list[Session]) -> Callable[[Session], None]:
+    def set_up(server: Session) -> None:
+        server.handshake_set_hook_function(
+            HandshakeType.CLIENT_HELLO, HookTime.PRE, lambda session, *_: seen.append(session)
+        )
+
+    return set_up
+
+
+def test_hello_retry_request_harms_neither_known_nor_unknown_tickets(
+    certificates: Certificates,
+) -> None:
+    """The post-client-hello function runs twice; a second key would end the handshake."""
+    secret = TicketSecret.generate()
+    hellos: list[Session] = []
+    set_up = counting_hellos(hellos)
+    setting = deriving(certificates, secret, set_up=set_up, **RETRY)
+    other = deriving(certificates, secret, OTHER_POLICY, set_up=set_up, **RETRY)
+    data = ticket(setting)
+    for _ in range(10):
+        assert meet(setting, data) == (RESUMED, KNOWN)
+        assert meet(other, data) == (FULL, UNKNOWN)
+        assert meet(setting) == (FULL, NONE)
+    assert len(hellos) == 2 * 31
+
+
+# -- beside Python's functions ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["hook", "function"])
+@each_version
+def test_key_can_be_chosen_when_the_hello_is_seen(
+    place: str, priority: str, certificates: Certificates
+) -> None:
+    """The last call counts: here the one that knows the server's name."""
+    secret = TicketSecret.generate()
+    policies: dict[str | None, bytes] = {HOST: POLICY, None: OTHER_POLICY}
+
+    def choose(session: Session, *_: object) -> None:
+        session.ticket_derive(secret, policies[session.client_hello_server_name()])
+
+    def set_up(server: Session) -> None:
+        if place == "hook":
+            server.handshake_set_hook_function(HandshakeType.CLIENT_HELLO, HookTime.PRE, choose)
+        else:
+            server.handshake_set_post_client_hello_function(choose)
+
+    choosing = deriving(certificates, TicketSecret.generate(), set_up=set_up, priority=priority)
+    plain = deriving(certificates, secret, priority=priority)
+    assert meet(plain, ticket(choosing)) == (RESUMED, KNOWN)
+    assert meet(choosing, ticket(plain)) == (RESUMED, KNOWN)
+
+
+@pytest.mark.parametrize("order", ["derive-first", "function-first"])
+@pytest.mark.parametrize("way", ["tls12", "tls13", "retry"])
+def test_key_is_derived_beside_a_post_client_hello_function(
+    order: str, way: str, certificates: Certificates
+) -> None:
+    secret = TicketSecret.generate()
+    fields = RETRY if way == "retry" else {"priority": TLS12 if way == "tls12" else TLS13}
+    calls: list[str | None] = []
+
+    def prepare(_: Session, server: Session) -> None:
+        def set_function() -> None:
+            server.handshake_set_post_client_hello_function(
+                lambda session: calls.append(session.server_name_get())
+            )
+
+        if order == "function-first":
+            set_function()
+        server.ticket_derive(secret, POLICY)
+        if order == "derive-first":
+            set_function()
+
+    setting = Setting(certificates, prepare=prepare, **fields)
+    assert meet(setting, ticket(setting)) == (RESUMED, KNOWN)
+    assert calls == [HOST] * (4 if way == "retry" else 2)
+
+
+def test_exception_of_a_post_client_hello_function_still_comes_out(
+    certificates: Certificates,
+) -> None:
+    def fail(_: Session) -> None:
+        raise LookupError
+
+    setting = deriving(
+        certificates,
+        TicketSecret.generate(),
+        set_up=lambda server: server.handshake_set_post_client_hello_function(fail),
+    )
+    with setting.pair() as pair:
+        _, server = pair.outcomes()
+        assert isinstance(server, LookupError)
+
+
+# -- what goes wrong --------------------------------------------------------------------------
+
+
+def test_ticket_of_a_server_lowered_to_tls12_by_its_function_does_not_exist(
+    certificates: Certificates,
+) -> None:
+    """GnuTLS negotiates after the function, so the key would be that of TLS 1.3 tickets: its
+    TLS 1.2 ticket would break the next handshake in TLS 1.3.
+    """
+    secret = TicketSecret.generate()
+
+    def set_up(server: Session) -> None:
+        server.handshake_set_post_client_hello_function(lambda s: s.priority_set(TLS12))
+
+    lowered = deriving(certificates, secret, set_up=set_up, server_priority="NORMAL")
+    lowered.client_priority = "NORMAL"
+    with lowered.pair() as pair:
+        pair.handshake()
+        pair.exchange()
+        assert pair.server.protocol_get_version() is Protocol.TLS1_2
+        assert pair.server.ticket_failures == 1
+        assert not pair.client.own.tickets
+        data = pair.client.get_data()
+    assert meet(deriving(certificates, secret, priority="NORMAL"), data) == (FULL, NONE)
+
+
+@each_version
+def test_priority_set_in_the_client_hello_hook_comes_early_enough(
+    priority: str, certificates: Certificates
+) -> None:
+    def lower(session: Session, *_: object) -> None:
+        session.priority_set(priority)
+
+    def set_up(server: Session) -> None:
+        server.handshake_set_hook_function(HandshakeType.CLIENT_HELLO, HookTime.PRE, lower)
+
+    secret = TicketSecret.generate()
+    setting = deriving(certificates, secret, set_up=set_up, priority="NORMAL")
+    assert meet(setting, ticket(setting)) == (RESUMED, KNOWN)
+    assert meet(deriving(certificates, secret, priority=priority), ticket(setting))[0] == RESUMED
+
+
+@each_version
+def test_secret_wiped_before_the_handshake_means_no_tickets(
+    priority: str, certificates: Certificates
+) -> None:
+    """Above all no tickets under a key made from zeros."""
+    good = deriving(certificates, TicketSecret(bytes(range(32))), priority=priority)
+    data = ticket(good)
+    secret = TicketSecret(bytes(range(32)))
+    setting = deriving(certificates, secret, priority=priority)
+    with setting.pair(data) as pair:
+        secret.wipe()
+        pair.handshake()
+        pair.exchange()
+        assert pair.resumed == FULL
+        assert pair.server.ticket_offered() is UNKNOWN
+        assert pair.server.ticket_failures == 1
+        assert pair.client.own.tickets == 0
+    with pytest.raises(MisuseError, match="TicketSecret has been wiped"):
+        setting.connect()
+
+
+def test_session_resumed_by_its_id_needs_no_key(certificates: Certificates) -> None:
+    secret, database = TicketSecret.generate(), dict[bytes, bytes]()
+    flags = InitFlag.NO_TICKETS
+    setting = deriving(certificates, secret, priority=TLS12, client_flags=flags, database=database)
+    assert meet(setting, ticket(setting)) == (RESUMED, NONE)
+    assert len(database) == 1
+
+
+def test_session_keeps_the_secret(certificates: Certificates) -> None:
+    raw = bytes(range(32))
+    data = ticket(deriving(certificates, TicketSecret(raw)))
+    setting = deriving(certificates, TicketSecret(raw))
+    with setting.pair(data) as pair:
+        setting.prepare = None
+        gc.collect()
+        pair.handshake()
+        assert pair.resumed == RESUMED
+
+
+def test_secret_wiped_by_another_thread_never_leaves_a_key_made_of_less(
+    certificates: Certificates,
+) -> None:
+    """Its size goes to 0 before its bytes do, and is looked at after they were read."""
+    sizes: list[int] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lib, name)
+
+        def gnutls_memset(self, memory: CData, value: int, size: int) -> None:
+            sizes.append(secret._datum.size)
+            lib.gnutls_memset(memory, value, size)
+
+    secret = TicketSecret.generate()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_datum, "lib", Watched())
+        secret.wipe()
+    assert sizes == [0]
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_policy_of_another_size_is_refused(size: int, certificates: Certificates) -> None:
+    with Setting(certificates).pair() as pair:
+        with pytest.raises(ValueError, match=f"policy must be 32 bytes, not {size}"):
+            pair.server.ticket_derive(TicketSecret.generate(), bytes(size))
+        with pytest.raises(TypeError, match="secret must be TicketSecret, not TicketKey"):
+            pair.server.ticket_derive(TicketKey(RAW), POLICY)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="policy must be bytes, not str"):
+            pair.server.ticket_derive(TicketSecret.generate(), "x" * 32)  # type: ignore[arg-type]
+        pair.handshake()
