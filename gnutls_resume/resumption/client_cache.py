@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
 from gnutls_resume.binding.envelope import read_header, store_key
-from gnutls_resume.errors import InvalidReason, InvalidSessionError
+from gnutls_resume.errors import GnuTLSError, InvalidReason, InvalidSessionError
 from gnutls_resume.resumption.outcome import Counters, MissReason
 from gnutls_resume.stores.protocol import Store
 
@@ -100,6 +100,9 @@ class ClientSessionCache:
         if now - last_warning >= LOG_INTERVAL:
             last_warning = now
             logger.warning("the session store's %s failed: %s", what, type(error).__name__)
+
+    def count(self, name: str) -> None:
+        self._counters.count(name)
 
 
 class Attempt:
@@ -184,7 +187,11 @@ class Attempt:
             return
         if self._cache is None or not session.ext_master_secret_status():
             return
-        data = session.get_data()
+        try:
+            data = session.get_data()
+        except GnuTLSError:  # too large for an envelope, or the sealing key was wiped
+            self._cache.count("not_sealed")
+            return
         if data is not None:
             self.latest = data
             self._keep(data)
