@@ -19,10 +19,8 @@ from functools import lru_cache
 from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
 from gnutls_resume.binding.envelope import read_header, store_key
 from gnutls_resume.errors import GnuTLSError, InvalidReason, InvalidSessionError
-from gnutls_resume.resumption.outcome import Counters, MissReason
+from gnutls_resume.resumption.outcome import Counters, MissReason, log
 from gnutls_resume.stores.protocol import Store
-
-logger = logging.getLogger("gnutls_resume")
 
 KEEP = 8  # tickets a key
 NOTHING, TICKETS_ONLY = b"offer nothing", b"offer tickets only"  # marks
@@ -99,7 +97,7 @@ class ClientSessionCache:
         now = time.monotonic()
         if now - last_warning >= LOG_INTERVAL:
             last_warning = now
-            logger.warning("the session store's %s failed: %s", what, type(error).__name__)
+            log(logging.WARNING, "the session store's %s failed: %s", what, type(error).__name__)
 
     def count(self, name: str) -> None:
         self._counters.count(name)
