@@ -147,6 +147,8 @@ class Attempt:
             self.miss_reason = MissReason.AFTER_FAILURE if marked else MissReason.NONE_STORED
         else:
             self.offer_this(data, None)
+            if self.miss_reason is MissReason.POLICY_CHANGED:  # another's, under our key
+                self.miss_reason = MissReason.DAMAGED
 
     def _find(self, cache: ClientSessionCache) -> bytes | None:
         value = cache.get(self._digest)
