@@ -13,7 +13,7 @@ from conftest import HOST, Certificates
 
 from gnutls_resume import SSLContext
 from gnutls_resume.binding import Credentials, MemoryTransport, Session, TicketKey
-from gnutls_resume.errors import GnuTLSError, WantReadError
+from gnutls_resume.errors import WantReadError
 
 Change = Callable[[bytes], bytes]
 Errors = tuple[BaseException | None, BaseException | None]
