@@ -714,7 +714,10 @@ class Session:
             return
         with Freed(wipe=True) as datum:
             check(lib.gnutls_session_get_data2(self._c, datum))
-            data = self._seal_client(datum)
+            try:
+                data = self._seal_client(datum)
+            except InvalidSessionError:  # too large to be kept
+                return
         if data is not None:
             function(data, min(self.own.ticket_lifetime, envelope.MAX_LIFETIME))
 

@@ -18,11 +18,9 @@ from functools import lru_cache
 
 from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
 from gnutls_resume.binding.envelope import read_header, store_key
-from gnutls_resume.errors import InvalidReason, InvalidSessionError
-from gnutls_resume.resumption.outcome import Counters, MissReason
+from gnutls_resume.errors import GnuTLSError, InvalidReason, InvalidSessionError
+from gnutls_resume.resumption.outcome import Counters, MissReason, log
 from gnutls_resume.stores.protocol import Store
-
-logger = logging.getLogger("gnutls_resume")
 
 KEEP = 8  # tickets a key
 NOTHING, TICKETS_ONLY = b"offer nothing", b"offer tickets only"  # marks
@@ -99,7 +97,10 @@ class ClientSessionCache:
         now = time.monotonic()
         if now - last_warning >= LOG_INTERVAL:
             last_warning = now
-            logger.warning("the session store's %s failed: %s", what, type(error).__name__)
+            log(logging.WARNING, "the session store's %s failed: %s", what, type(error).__name__)
+
+    def count(self, name: str) -> None:
+        self._counters.count(name)
 
 
 class Attempt:
@@ -147,6 +148,8 @@ class Attempt:
             self.miss_reason = MissReason.AFTER_FAILURE if marked else MissReason.NONE_STORED
         else:
             self.offer_this(data, None)
+            if self.miss_reason is MissReason.POLICY_CHANGED:  # another's, under our key
+                self.miss_reason = MissReason.DAMAGED
 
     def _find(self, cache: ClientSessionCache) -> bytes | None:
         value = cache.get(self._digest)
@@ -186,7 +189,11 @@ class Attempt:
             return
         if self._cache is None or not session.ext_master_secret_status():
             return
-        data = session.get_data()
+        try:
+            data = session.get_data()
+        except GnuTLSError:  # too large for an envelope, or the sealing key was wiped
+            self._cache.count("not_sealed")
+            return
         if data is not None:
             self.latest = data
             self._keep(data)

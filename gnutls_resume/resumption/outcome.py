@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -83,7 +84,8 @@ def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | Non
         names.append(f"{side}_{outcome.miss_reason.name.lower()}")
     counters.count(*names)
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug(
+        log(
+            logging.DEBUG,
             "%s handshake, %s, %s: %s%s, %.1f ms",
             side,
             outcome.server_name or "no server name",
@@ -97,4 +99,10 @@ def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | Non
             on_handshake(outcome)
         except Exception:
             counters.count("on_handshake_errors")
-            logger.exception("on_handshake failed")
+            log(logging.ERROR, "on_handshake failed", exc_info=True)
+
+
+def log(level: int, text: str, *args: object, exc_info: bool = False) -> None:
+    """A handler's fault is not the handshake's: it is dropped."""
+    with suppress(Exception):
+        logger.log(level, text, *args, exc_info=exc_info)

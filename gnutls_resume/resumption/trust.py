@@ -16,6 +16,8 @@ from pathlib import Path
 
 from gnutls_resume.binding.x509 import certificates_of, crls_of
 
+Stamp = tuple[int, ...]
+
 HASHED_NAME = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")  # as OpenSSL looks for them in a folder
 
 
@@ -58,8 +60,7 @@ def from_text(data: bytes) -> Trust:
 
 def from_file(path: str) -> Trust:
     """What stands in a file of PEM text. Raises OSError."""
-    status = Path(path).stat()
-    stamp = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
+    stamp = stamp_of(Path(path))
     with reading:
         return read_file(path, stamp)
 
@@ -75,10 +76,15 @@ def from_folder(path: str) -> Trust:
         return NOTHING
     for file in files:
         with suppress(OSError):  # a link that leads nowhere
-            status = file.stat()
-            stamps.append((file.name, status.st_ino, status.st_mtime_ns, status.st_size))
+            stamps.append((file.name, stamp_of(file)))
     with reading:
         return read_folder(path, tuple(stamps))
+
+
+def stamp_of(file: Path) -> Stamp:
+    """What changes with the file. Only its ctime cannot be set back by who writes it."""
+    status = file.stat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 # Many threads begin at once: one of them reads.
@@ -86,15 +92,15 @@ reading = threading.Lock()
 
 
 @lru_cache(maxsize=16)
-def read_file(path: str, _stamp: tuple[int, ...]) -> Trust:
+def read_file(path: str, _stamp: Stamp) -> Trust:
     return from_text(Path(path).read_bytes())
 
 
 @lru_cache(maxsize=4)
-def read_folder(path: str, stamps: tuple[tuple[str, int, int, int], ...]) -> Trust:
+def read_folder(path: str, stamps: tuple[tuple[str, Stamp], ...]) -> Trust:
     anchors: list[bytes] = []
     crls: list[bytes] = []
-    for name, *_ in stamps:
+    for name, _ in stamps:
         try:
             data = Path(path, name).read_bytes()
             anchors += certificates_of(data)
