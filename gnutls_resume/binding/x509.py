@@ -311,7 +311,7 @@ class Certificate:
         return code >= 0
 
     def __repr__(self) -> str:
-        return f"<Certificate for {', '.join(self.names)}>"
+        return f"<Certificate {self.serial_number:x}>"
 
 
 def initialized(kind: str) -> CData:
