@@ -9,6 +9,7 @@ names, and half of it says what is decided.
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from itertools import count
 from typing import Literal, TypeAlias
@@ -311,7 +312,7 @@ class Certificate:
         return code >= 0
 
     def __repr__(self) -> str:
-        return f"<Certificate for {', '.join(self.names)}>"
+        return f"<Certificate {self.serial_number:x}>"
 
 
 def initialized(kind: str) -> CData:
@@ -369,9 +370,25 @@ def text_of(tag: int, value: bytes) -> str | bytes:
     return value.decode(CODECS[tag])
 
 
+def readable(chain: Iterable[BytesLike]) -> list[Certificate]:
+    """The leaf, and those of the others that GnuTLS can read: no path leads through the rest.
+
+    Raises ValueError for a leaf that it cannot read, and for an empty chain.
+    """
+    leaf, *others = chain
+    found = [Certificate(leaf)]
+    for der in others:
+        with suppress(ValueError):
+            found.append(Certificate(der))
+    return found
+
+
 def chain_not_after(chain: Iterable[BytesLike]) -> int:
-    """Unix seconds when the first certificate of a chain in DER expires."""
-    return min(Certificate(der).not_after for der in chain)
+    """Unix seconds when the first certificate of a chain in DER, leaf first, expires.
+
+    Raises ValueError for an empty chain and for a leaf that GnuTLS cannot read.
+    """
+    return min(certificate.not_after for certificate in readable(chain))
 
 
 # -- trust ------------------------------------------------------------------------------------
@@ -436,15 +453,15 @@ class TrustList:
         without, lists are not looked at. Without `partial_chain` the path must end in an anchor
         that signed itself, or the leaf be such a one.
 
-        A chain of more than `MAX_CHAIN` certificates is SIGNER_CONSTRAINTS_FAILURE, one that
-        cannot be read is INVALID alone. Raises ValueError for an empty chain.
+        A chain of more than `MAX_CHAIN` certificates is SIGNER_CONSTRAINTS_FAILURE, a leaf that
+        GnuTLS cannot read is INVALID alone. Raises ValueError for an empty chain.
         """
         if not chain:
             raise ValueError("a chain has one certificate or more")
         if len(chain) > MAX_CHAIN:
             return CertificateStatus.INVALID | CertificateStatus.SIGNER_CONSTRAINTS_FAILURE
         try:
-            certificates = [Certificate(der) for der in chain]
+            certificates = readable(chain)
         except ValueError:
             return CertificateStatus.INVALID
         path = self._path(certificates)
@@ -466,9 +483,9 @@ class TrustList:
         """From the leaf to the last issuer that is known, an anchor or one of `chain`
         (``gnutls_x509_trust_list_get_issuer``, ``gnutls_x509_crt_check_issuer``).
 
-        Raises ValueError for what GnuTLS cannot read.
+        Raises ValueError for an empty chain and for a leaf that GnuTLS cannot read.
         """
-        return self._path([Certificate(der) for der in chain])
+        return self._path(readable(chain))
 
     def __contains__(self, certificate: Certificate) -> bool:
         """Whether it is an anchor."""

@@ -71,7 +71,7 @@ def test_fields_are_those_of_the_certificate() -> None:
     assert one.not_after == theirs.not_valid_after_utc.timestamp()
     assert one.public_key_algorithm == "EC/ECDSA"
     assert one.names == (HOST,)
-    assert repr(one) == f"<Certificate for {HOST}>"
+    assert repr(one) == f"<Certificate {theirs.serial_number:x}>"
 
 
 def test_every_kind_of_name_is_told_apart() -> None:
@@ -368,12 +368,29 @@ def test_certificates_that_sign_each_other_are_refused() -> None:
             assert status & CertificateStatus.SIGNER_NOT_FOUND
 
 
-def test_damaged_certificate_in_a_chain_is_invalid() -> None:
+def test_damaged_leaf_is_invalid() -> None:
     trust = TrustList(ders(ROOT))
-    for i in range(2):
-        chain = ders(LEAF, MIDDLE)
-        chain[i] = chain[i][:-1]
-        assert trust.verify(chain, hostname=HOST) == INVALID
+    chain = [LEAF.der[:-1], MIDDLE.der]
+    assert trust.verify(chain, hostname=HOST) == INVALID
+    for ask in (trust.path, chain_not_after):
+        with pytest.raises(ValueError, match="no certificate"):
+            ask(chain)
+
+
+def test_certificate_that_gnutls_cannot_read_leads_nowhere() -> None:
+    """The standard library reads this one's x400Address, and needs it as little."""
+    x400 = x509.UnrecognizedExtension(
+        x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3005a303020101")
+    )
+    odd = issue("odd", ca=True, end=DAY / 2, extensions=[(x400, False)])
+    chain = [LEAF, odd, MIDDLE]
+    assert stdlib_refusal(chain, [ROOT], HOST) is None
+    assert verify(chain) == GOOD
+    assert len(TrustList(ders(ROOT)).path(ders(*chain))) == 3
+    assert chain_not_after(ders(*chain)) == chain_not_after(ders(LEAF, MIDDLE))
+    trust = TrustList(ders(ROOT))
+    status = trust.verify([LEAF.der, MIDDLE.der[:-1]], hostname=HOST)
+    assert status == INVALID | CertificateStatus.SIGNER_NOT_FOUND
 
 
 def test_damaged_anchor_is_a_value_error() -> None:
