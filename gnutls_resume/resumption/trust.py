@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from gnutls_resume.binding.x509 import certificates_of, crls_of
+from gnutls_resume.binding.x509 import Certificate, certificates_of, crls_of
 
 Stamp = tuple[int, ...]
 
@@ -30,8 +30,9 @@ class Trust:
 
     @classmethod
     def of(cls, anchors: Iterable[bytes], crls: Iterable[bytes] = ()) -> "Trust":
+        """Without what GnuTLS cannot read: nothing leads to it."""
         return cls(
-            {hashlib.sha256(der).digest(): der for der in anchors},
+            {hashlib.sha256(der).digest(): der for der in anchors if readable(der)},
             {hashlib.sha256(der).digest(): der for der in crls},
         )
 
@@ -51,6 +52,12 @@ class Trust:
 
 
 NOTHING = Trust()
+
+
+def readable(der: bytes) -> bool:
+    with suppress(ValueError):
+        return bool(Certificate(der))
+    return False
 
 
 def from_text(data: bytes) -> Trust:
