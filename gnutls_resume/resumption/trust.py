@@ -30,9 +30,8 @@ class Trust:
 
     @classmethod
     def of(cls, anchors: Iterable[bytes], crls: Iterable[bytes] = ()) -> "Trust":
-        """Without what GnuTLS cannot read: nothing leads to it."""
         return cls(
-            {hashlib.sha256(der).digest(): der for der in anchors if readable(der)},
+            {hashlib.sha256(der).digest(): der for der in anchors},
             {hashlib.sha256(der).digest(): der for der in crls},
         )
 
@@ -54,15 +53,18 @@ class Trust:
 NOTHING = Trust()
 
 
-def readable(der: bytes) -> bool:
-    with suppress(ValueError):
-        return bool(Certificate(der))
-    return False
-
-
 def from_text(data: bytes) -> Trust:
     """What stands in PEM text, or in DER."""
-    return Trust.of(certificates_of(data), crls_of(data))
+    return Trust.of(anchors_in(data), crls_of(data))
+
+
+def anchors_in(data: bytes) -> list[bytes]:
+    """The certificates in it that GnuTLS can read: nothing leads to the others."""
+    readable: list[bytes] = []
+    for der in certificates_of(data):
+        with suppress(ValueError):
+            readable.append(Certificate(der).der)
+    return readable
 
 
 def from_file(path: str) -> Trust:
@@ -110,7 +112,7 @@ def read_folder(path: str, stamps: tuple[tuple[str, Stamp], ...]) -> Trust:
     for name, _ in stamps:
         try:
             data = Path(path, name).read_bytes()
-            anchors += certificates_of(data)
+            anchors += anchors_in(data)
             crls += crls_of(data)
         except (OSError, ValueError):
             continue
