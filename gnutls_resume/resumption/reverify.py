@@ -57,6 +57,8 @@ class Verifier:
         now = time.time()
         with self._lock:
             verdict = self._verdicts.get(key)
+            if verdict is not None:
+                self._verdicts.move_to_end(key)
         if verdict is not None and verdict.passed <= now < min(
             verdict.not_after, verdict.passed + MAX_AGE
         ):
