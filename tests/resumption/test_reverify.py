@@ -245,6 +245,26 @@ def test_verdict_ends_with_the_first_certificate(
         assert asked.count == count
 
 
+def test_old_certificate_beside_the_path_ends_nothing(chains: Chains, asked: Asked) -> None:
+    """As many servers sent the expired DST Root CA X3 for years."""
+    old = certify.issue(
+        "old cross-signed root", chains.other_root, ca=True, end=-3 * DAY, start=-9 * DAY
+    )
+    verifier, chain = Verifier(chains.trust), [*chains.good, old.der]
+    ends = {verifier.verify(chain, HOST, RULES) for _ in range(3)}
+    assert ends == {verifier.verify(chains.good, HOST, RULES)}
+    assert asked.count == 2
+
+
+def test_certificate_that_has_just_ended_ends_the_verdict(chains: Chains, asked: Asked) -> None:
+    """It may have been on the path, by a clock that is a second behind."""
+    old = certify.issue("intermediate", chains.root, ca=True, end=-DAY / 86_400)
+    verifier, chain = Verifier(chains.trust), [*chains.good, old.der]
+    for count in (1, 2):
+        assert verifier.verify(chain, HOST, RULES) < time.time()
+        assert asked.count == count
+
+
 # -- many -------------------------------------------------------------------------------------
 
 
