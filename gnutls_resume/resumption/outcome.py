@@ -97,7 +97,7 @@ def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | Non
     if on_handshake is not None:
         try:
             on_handshake(outcome)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is
             counters.count("on_handshake_errors")
             log(logging.ERROR, "on_handshake failed", exc_info=True)
 

@@ -21,6 +21,7 @@ from gnutls_resume.resumption.trust import Trust
 
 MAX_VERDICTS = 1024
 MAX_AGE = 3600  # seconds
+DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Verifier:
         now = time.time()
         with self._lock:
             verdict = self._verdicts.get(key)
+            if verdict is not None:
+                self._verdicts.move_to_end(key)
         if verdict is not None and verdict.passed <= now < min(
             verdict.not_after, verdict.passed + MAX_AGE
         ):
@@ -70,7 +73,7 @@ class Verifier:
         )
         if status:
             raise refusal(status)
-        verdict = Verdict(now, chain_not_after(chain))
+        verdict = Verdict(now, end_of(chain, now))
         with self._lock:
             self._verdicts[key] = verdict
             while len(self._verdicts) > MAX_VERDICTS:
@@ -80,6 +83,15 @@ class Verifier:
     def path(self, chain: Sequence[bytes]) -> list[bytes]:
         """From the leaf to the authority that it leads to."""
         return [certificate.der for certificate in self.trust_list.path(chain)]
+
+
+def end_of(chain: Sequence[bytes], now: float) -> int:
+    """When the first certificate of a good chain ends, in Unix seconds. What ended before
+    yesterday is no part of the path that was found good: servers go on sending old cross-signed
+    authorities. A day, since GnuTLS's clock may differ from Python's.
+    """
+    leaf, *others = (Certificate(der).not_after for der in chain)
+    return min([leaf, *(end for end in others if end > now - DAY)])
 
 
 def refusal(status: CertificateStatus) -> VerificationError:

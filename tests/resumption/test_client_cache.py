@@ -245,8 +245,7 @@ def test_threads_on_one_store_never_offer_a_ticket_twice(certificates: Certifica
         try:
             together.wait()
             client = client_context(certificates, sessions=store)
-            for _ in range(20):
-                tickets.append(connect(client, server).ticket)
+            tickets.extend(connect(client, server).ticket for _ in range(20))
         except BaseException as error:
             errors.append(error)
 

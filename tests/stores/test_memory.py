@@ -305,9 +305,9 @@ def test_setting_the_computers_time_changes_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_time_counts_the_computers_sleep() -> None:
-    """A sleeping computer cannot be had in a test, but the clock that Linux says does so can."""
-    before = time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert before <= memory.now() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    """No test can put a computer to sleep, but Linux says which of its clocks counts that."""
+    assert memory.CLOCK == time.CLOCK_BOOTTIME
+    assert time.clock_gettime(time.CLOCK_BOOTTIME) <= memory.now()
 
 
 # Limits of the store itself, and secrecy
@@ -321,6 +321,19 @@ def test_limits_are_whole_numbers_from_one(name: str) -> None:
     for low in (0, -1):
         with pytest.raises(ValueError, match=name):
             MemoryStore(**{name: low})
+
+
+def test_a_key_with_an_equality_of_its_own_is_refused() -> None:
+    """It would run under the lock, and could find what other keys hold."""
+
+    class Chameleon(bytes):
+        def __eq__(self, _: object) -> bool:
+            return True
+
+        __hash__ = bytes.__hash__
+
+    with pytest.raises(TypeError, match="key must be bytes, not Chameleon"):
+        filled().get(Chameleon(A))
 
 
 def test_a_clock_is_callable() -> None:
