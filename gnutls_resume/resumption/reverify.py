@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from gnutls_resume.binding import CertificateStatus, Session
-from gnutls_resume.binding.x509 import TrustList, chain_not_after
+from gnutls_resume.binding.x509 import Certificate, TrustList, chain_not_after
 from gnutls_resume.errors import VerificationError
 from gnutls_resume.resumption.trust import Trust
 
