@@ -60,5 +60,6 @@ ssize_t gr_record_recv(gnutls_session_t session, char *data, size_t size)
 			transport->put_off = (int)n; /* the next call's answer */
 	}
 	transport->reading.deadline = deadline;
+	transport->reading.blocked = 0; /* that was no answer; memory has no gr_begin */
 	return (ssize_t)total;
 }

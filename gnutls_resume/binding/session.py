@@ -151,6 +151,7 @@ class Session:
     """The header of the session that ``set_data`` has offered."""
     _transport: MemoryTransport | SocketTransport | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
+    _has_alpn = False
     _put_off = b""  # what record_send has taken and not sent yet
 
     def __init__(
@@ -261,8 +262,11 @@ class Session:
     @rule(ALONE, NEW, where=IN_HELLO)
     def alpn_set_protocols(self, protocols: Iterable[bytes], flags: int = 0) -> None:
         """Up to 8 protocol names in order of preference, 1 to 31 bytes each
-        (``gnutls_alpn_set_protocols``). Negotiated anew in each handshake, resumed or not.
+        (``gnutls_alpn_set_protocols``). Negotiated anew in each handshake, resumed or not. Once
+        a session: GnuTLS would keep the first list, and count beyond its end.
         """
+        if self._has_alpn:
+            raise MisuseError("alpn_set_protocols can be called once")
         names = [bytes(check_bytes("an ALPN protocol", name)) for name in protocols]
         for name in names:
             check_number("the length of an ALPN protocol", len(name), 1, MAX_PROTOCOL_NAME)
@@ -272,6 +276,7 @@ class Session:
         data = [(view, len(view)) for view in views]
         datums = ffi.new("gnutls_datum_t[]", data)
         check(lib.gnutls_alpn_set_protocols(self._c, datums, len(names), flags))
+        self._has_alpn = True
 
     @rule(ALONE, NEW, where=IN_HELLO)
     def set_verify_cert(self, hostname: str | None, flags: int = 0) -> None:
@@ -983,9 +988,8 @@ class Session:
         while True:
             code = call(self._c, *args)
             if _callbacks.owes(self):
-                raised = _callbacks.take_raised(self)
-                self._give_up(direction, call, lib.GNUTLS_E_INTERNAL_ERROR, raised)
-                raise raised
+                code = lib.GNUTLS_E_INTERNAL_ERROR
+                raise self._given_up(direction, call, code, _callbacks.take_raised(self))
             if code >= 0:
                 return code
             if code == AGAIN and (blocked := lib.gr_blocked(carrier.c)):
@@ -994,9 +998,7 @@ class Session:
                 # A wait is over, or something else than data was read: a ticket, a key update.
                 carrier.renew(direction)
             elif code != WARNING or direction != ALONE:
-                error = self._error(direction, code)
-                self._give_up(direction, call, code, error)
-                raise error
+                raise self._given_up(direction, call, code, self._error(direction, code))
 
     def _blocked(self, direction: int, number: int) -> Exception:
         if number == lib.GR_DEADLINE:
@@ -1022,11 +1024,13 @@ class Session:
             error.reasons = certificate_verification_status_print(error.status)
         return error
 
-    def _give_up(
+    def _given_up(
         self, direction: int, call: Callable[..., int], code: int, error: BaseException
-    ) -> None:
-        """Tell the peer that the handshake has failed, unless it was he who ended it, and send
-        what is left. Never waits: a peer that does not read must not hold up an error.
+    ) -> BaseException:
+        """The error, after telling the peer that the handshake has failed, unless it was he who
+        ended it, and sending what is left. Never waits: a peer that does not read must not hold
+        up an error. The caller has no name for it: an exception holds the frames it went through,
+        and one that holds it too would keep the session until a cycle collection.
         """
         if call is lib.gnutls_handshake and code != lib.GNUTLS_E_FATAL_ALERT_RECEIVED:
             alert = alert_for(error)
@@ -1035,6 +1039,7 @@ class Session:
             else:
                 lib.gnutls_alert_send(self._c, lib.GNUTLS_AL_FATAL, alert)
         lib.gr_flush(self._attached().c, direction, 0)
+        return error
 
     def _write(self, direction: int, call: Callable[..., int], *args: object) -> int:
         """Run a C call that writes, send all that it has written, and return what it returned.

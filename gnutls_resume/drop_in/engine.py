@@ -11,6 +11,7 @@ is that object; what stands above it is the standard library's own code. Rules:
 """
 
 import contextlib
+import copy
 import ipaddress
 import os
 import ssl
@@ -26,6 +27,7 @@ from gnutls_resume.binding import (
     ChannelBinding,
     HandshakeType,
     HookTime,
+    InitFlag,
     MemoryTransport,
     Session,
     Shutdown,
@@ -36,7 +38,7 @@ from gnutls_resume.binding.envelope import Kind
 from gnutls_resume.binding.ticket import TicketOffer
 from gnutls_resume.binding.transport import SocketTransport
 from gnutls_resume.drop_in.cipher import cipher_of
-from gnutls_resume.drop_in.exceptions import ssl_error, translated, verification_error
+from gnutls_resume.drop_in.exceptions import eof_error, ssl_error, translated, verification_error
 from gnutls_resume.drop_in.options import Settings
 from gnutls_resume.drop_in.peercert import decode
 from gnutls_resume.drop_in.resuming import Resuming
@@ -44,6 +46,7 @@ from gnutls_resume.drop_in.session import SSLSession
 from gnutls_resume.errors import (
     AlertError,
     GnuTLSError,
+    MisuseError,
     VerificationError,
     WantReadError,
     WantWriteError,
@@ -69,9 +72,12 @@ REQUESTS = {
     ssl.CERT_REQUIRED: CertificateRequest.REQUIRE,
 }
 ALPN_SERVER_PRECEDENCE = 2  # as the standard library's servers choose
+ASKED_FOR_MORE = {"GNUTLS_E_REAUTH_REQUEST", "GNUTLS_E_REHANDSHAKE"}
 MAX_READ = 65_536  # bytes; four records
 LATE_RECORDS = 8  # that are read away at a close
 NO_RENEGOTIATION = 100  # an alert, RFC 5246 §7.2.2
+HAS_FAILED = "SSL_HANDSHAKE_FAILURE", "the handshake has failed before"
+AUTOMATIC_TICKETS = 2  # GnuTLS's own number
 
 
 class BIO(Protocol):
@@ -92,7 +98,10 @@ class RefusedByCallbackError(AlertError):
 class Engine:
     """One connection, under the settings that its context had when it was made."""
 
-    _failure: Exception | None = None
+    _failure: ssl.SSLError | None = None  # of the handshake
+    _end: ssl.SSLError | None = None  # of what can be read
+    _chooses = False  # the sni_callback, which context
+    _shaken = False  # hands, with GnuTLS; tickets may still have to leave
     _started: float | None = None
     outcome: Outcome | None = None
     """Of the handshake, once it is complete."""
@@ -122,7 +131,8 @@ class Engine:
         self._attempt: Attempt | None = None
         self._given: SSLSession | None = None
         self._has_read = False
-        self._late_tickets = 0
+        automatic = not settings.flags & InitFlag.NO_AUTO_SEND_TICKET
+        self._automatic_tickets = AUTOMATIC_TICKETS if automatic else 0
         sealing = None
         if not server_side:
             assert isinstance(settings.policy, ClientPolicy)
@@ -167,24 +177,26 @@ class Engine:
         session.set_ticket_function(self._attempt.keep_ticket)
 
     def _prepare_server(self) -> None:
-        self._configure_server()
         callback = self._settings.sni_callback
+        self._chooses = callback is not None
         if callback is not None:
             self._session.handshake_set_hook_function(
                 HandshakeType.CLIENT_HELLO, HookTime.PRE, sni_hook(weakref.ref(self), callback)
             )
 
     def _configure_server(self) -> None:
-        """What the sni_callback may still change by choosing another context."""
-        session, settings = self._session, self._settings
+        """Once, when it is certain which context it is: GnuTLS would add a second list of ALPN
+        protocols to the first.
+        """
+        session, settings, ring = self._session, self._settings, self._resuming.ring
         assert isinstance(settings.policy, ServerPolicy)
         if settings.alpn:
             session.alpn_set_protocols(settings.alpn, ALPN_SERVER_PRECEDENCE)
         session.certificate_server_set_request(REQUESTS[settings.verify_mode])
         if settings.verifier is not None:
             session.set_verify_function(self._check)
-        if settings.tickets and self._resuming.ring is not None:
-            session.ticket_derive(self._resuming.ring.secret, settings.policy.digest())
+        if settings.tickets and ring is not None:
+            session.ticket_derive(ring.secret, settings.policy.digest())
 
     def _switch(self, context: "SSLContext") -> None:
         """Go on under another context: its certificates, ALPN and rules for clients."""
@@ -192,7 +204,6 @@ class Engine:
         settings = self._settings
         self._check = PeerCheck(settings.verifier, None, settings.rules)
         self._session.credentials_set(settings.credentials)
-        self._configure_server()
 
     @property
     def context(self) -> "SSLContext":
@@ -255,30 +266,33 @@ class Engine:
             if self.outcome is not None:  # another thread was first
                 return
             if self._failure is not None:
-                raise self._failure
-            if self._started is None:
-                self._started = time.monotonic()
-                self._offer()
+                raise copy.copy(self._failure)
             try:
+                if self._started is None:
+                    self._started = time.monotonic()
+                    self._begin()
                 self._moving(self._handshake)
             except (WantReadError, WantWriteError) as error:
                 raise translated(error) from None
             except Exception as error:  # noqa: BLE001
                 raise self._failed(error) from error.__cause__
 
-    def _offer(self) -> None:
+    def _begin(self) -> None:
         if self._attempt is None:
-            return
-        if self._given is None:
+            if not self._chooses:
+                self._configure_server()
+        elif self._given is None:
             self._attempt.offer()
         else:
             self._attempt.offer_this(*self._given.envelope_for(self._digest))
 
     def _handshake(self) -> None:
         session = self._session
-        session.handshake()
-        if session.is_resumed() or not self._check.chain:
-            self._check_again()
+        if not self._shaken:
+            session.handshake()
+            if session.is_resumed() or not self._check.chain:
+                self._check_again()
+            self._shaken = True
         if self.server_side:
             self._send_tickets()
         else:
@@ -309,12 +323,10 @@ class Engine:
             raise
 
     def _send_tickets(self) -> None:
-        settings = self._settings
-        if settings.tickets in {0, 2} or self._late_tickets == settings.tickets:
-            return
-        if self._session.protocol_get_version() == Version.TLS1_3:
-            self._session.ticket_send(settings.tickets)
-        self._late_tickets = settings.tickets
+        """Those that GnuTLS does not send by itself."""
+        missing = self._settings.tickets - self._automatic_tickets
+        if missing > 0 and self._session.protocol_get_version() == Version.TLS1_3:
+            self._session.ticket_send(missing)
 
     def _found(self) -> Outcome:
         session = self._session
@@ -327,6 +339,8 @@ class Engine:
             kind = HandshakeKind.RESUMED_SESSION_ID if by_id else HandshakeKind.RESUMED_TICKET
         else:
             kind, miss = HandshakeKind.FULL, self._miss()
+        # Read now, for later another thread may have the session to itself.
+        self._suite, self._alpn = session.ciphersuite_get(), session.alpn_get_selected_protocol()
         name = session.client_hello_server_name() if self.server_side else self.server_hostname
         seconds = time.monotonic() - self._started
         return Outcome(kind, miss, name, VERSION_NAMES[version], self.server_side, seconds)
@@ -368,7 +382,10 @@ class Engine:
             made = error
         made.session_offered = offered  # type: ignore[attr-defined]
         if not timed_out:
-            self._failure = made
+            # A copy, for what is raised will hold the frames of those who wait for it, and so us.
+            again = made if isinstance(made, ssl.SSLError) else ssl_error(*HAS_FAILED)
+            self._failure = copy.copy(again)
+            self._failure.session_offered = offered  # type: ignore[attr-defined]
         return made
 
     # -- data ---------------------------------------------------------------------------------
@@ -379,10 +396,14 @@ class Engine:
         """
         if buffer is None and n < 0:
             raise ValueError("size should not be negative")
+        if buffer is None and n == 0:
+            return b""
         self.do_handshake()
         if buffer is None:
-            return self._receive(self._session.record_recv, min(n, MAX_READ)) if n else b""
+            return self._receive(self._session.record_recv, min(n, MAX_READ))
         with memoryview(buffer) as view, view.cast("B") as octets:
+            if octets.readonly:
+                raise TypeError("read() argument 2 must be a writable bytes-like object")
             size = n if 0 < n <= len(octets) else len(octets)
             return self._receive(self._session.record_recv_into, octets[:size]) if size else 0
 
@@ -392,19 +413,41 @@ class Engine:
                 try:
                     received = self._moving(call, argument)
                 except GnuTLSError as error:
-                    if error.name == "GNUTLS_E_REAUTH_REQUEST":
-                        self._run("read", self._session.reauth)
-                    elif error.name == "GNUTLS_E_REHANDSHAKE":
-                        self._run(
-                            "read", self._session.alert_send, AlertLevel.WARNING, NO_RENEGOTIATION
-                        )
-                    else:
-                        raise translated(error) from None
-                except TimeoutError as error:
-                    raise timed_out(error, "read") from None
+                    if error.name not in ASKED_FOR_MORE:
+                        raise self._broken(error) from None
+                    self._answer(error.name)
+                except OSError as error:
+                    raise self._lost(error) from None
                 else:
                     self._has_read = True
+                    if not received:
+                        self._give_back()
                     return received
+
+    def _broken(self, error: GnuTLSError) -> ssl.SSLError:
+        """The error of a read; of a later one too, where GnuTLS would only say that it is over."""
+        if error.name == "GNUTLS_E_INVALID_SESSION":
+            return eof_error() if self._end is None else copy.copy(self._end)
+        made = translated(error)
+        if error.fatal:
+            self._end = copy.copy(made)
+        return made
+
+    def _lost(self, error: OSError) -> OSError:
+        """The system's error, behind which there is only the end; or what a timeout says."""
+        found = timed_out(error, "read") if isinstance(error, TimeoutError) else error
+        if found.errno is not None and not isinstance(found, ssl.SSLError):
+            self._end = eof_error()
+        return found
+
+    def _answer(self, request: str) -> None:
+        """To a request for the certificate or for another handshake, beside no writer."""
+        session = self._session
+        with self._writing:
+            if request == "GNUTLS_E_REAUTH_REQUEST":
+                self._run("read", session.reauth)
+            else:
+                self._run("read", session.alert_send, AlertLevel.WARNING, NO_RENEGOTIATION)
 
     def write(self, data: Any) -> int:  # noqa: ANN401
         """Send data; all of them on a BIO and on a socket that waits. How many were sent."""
@@ -420,7 +463,12 @@ class Engine:
 
     def pending(self) -> int:
         """Bytes that a read returns without waiting."""
-        return 0 if self.outcome is None else self._session.record_check_pending()
+        if self.outcome is None:
+            return 0
+        try:
+            return self._session.record_check_pending()
+        except MisuseError:  # another thread waits in shutdown, and drops what comes
+            return 0
 
     def shutdown(self) -> Any:  # noqa: ANN401
         """Send a close_notify and wait for the peer's; returns the socket, None for a BIO."""
@@ -437,12 +485,17 @@ class Engine:
         self.end()
         if self._bios is None:
             return None if self._sock is None else self._sock()
-        transport = self._session.transport
-        assert isinstance(transport, MemoryTransport)
-        rest = transport.unread()
-        if rest:  # data in clear that follow the close_notify
-            self._bios[0].write(rest)
+        self._give_back()
         return None
+
+    def _give_back(self) -> None:
+        """Data in clear that follow the close_notify belong to the BIO that they came from."""
+        transport = self._session.transport
+        if self._bios is not None and not self._bios[0].eof:
+            assert isinstance(transport, MemoryTransport)
+            rest = transport.unread()
+            if rest:
+                self._bios[0].write(rest)
 
     def end(self) -> None:
         """The connection is closed, or about to be."""
@@ -462,6 +515,7 @@ class Engine:
             or self.outcome is None
             or self.outcome.protocol != "TLSv1.3"
             or self._has_read
+            or self._end is not None
             or self._session.own.tickets
             or self._process != os.getpid()
             or not isinstance(transport, SocketTransport)
@@ -536,7 +590,7 @@ class Engine:
         """Cipher suite in OpenSSL's words, protocol and secret bits."""
         if self.outcome is None:
             return None
-        return cipher_of(self._session.ciphersuite_get(), self.outcome.protocol)
+        return cipher_of(self._suite, self.outcome.protocol)
 
     def shared_ciphers(self) -> None:
         """Not told by GnuTLS."""
@@ -550,8 +604,7 @@ class Engine:
 
     def selected_alpn_protocol(self) -> str | None:
         """The protocol agreed on."""
-        name = None if self.outcome is None else self._session.alpn_get_selected_protocol()
-        return None if name is None else name.decode()
+        return None if self.outcome is None or self._alpn is None else self._alpn.decode()
 
     def get_channel_binding(self, cb_type: str = "tls-unique") -> bytes | None:
         """``tls-unique`` (RFC 5929), which TLS 1.3 does not have: None."""
@@ -559,7 +612,8 @@ class Engine:
             raise ValueError(f"{cb_type!r} channel binding type not implemented")
         if self.outcome is None or self.outcome.protocol == "TLSv1.3":
             return None
-        return self._session.channel_binding(ChannelBinding.TLS_UNIQUE)
+        with self._reading, self._writing:
+            return self._session.channel_binding(ChannelBinding.TLS_UNIQUE)
 
     def verify_client_post_handshake(self) -> None:
         """Not offered: set ``verify_mode``, and clients show their certificates at once."""
@@ -616,6 +670,7 @@ def sni_hook(
         called = True
         answer = callback(one.owner, session.client_hello_server_name(), one.context)
         if answer is None:
+            one._configure_server()  # noqa: SLF001
             return
         if not isinstance(answer, int):
             raise TypeError(f"sni_callback must return None or an int, not {type(answer).__name__}")

@@ -82,6 +82,13 @@ def dressed(error: ssl.SSLError, reason: str, library: str = "SSL") -> ssl.SSLEr
     return error
 
 
+def want(kind: type[ssl.SSLError], number: int, text: str) -> ssl.SSLError:
+    """No fault: there is no reason."""
+    error = kind(number, text)
+    error.reason = error.library = None  # type: ignore[assignment] # so in ssl, too
+    return error
+
+
 def eof_error() -> ssl.SSLError:
     """The peer has closed the transport without a close_notify."""
     reason = "UNEXPECTED_EOF_WHILE_READING"
@@ -106,9 +113,9 @@ def verification_error(
 def translated(error: GnuTLSError) -> ssl.SSLError:
     """The ``ssl.SSLError`` for any error of the binding but a refused certificate's."""
     if isinstance(error, WantReadError):
-        return ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, WANT_READ)
+        return want(ssl.SSLWantReadError, ssl.SSL_ERROR_WANT_READ, WANT_READ)
     if isinstance(error, WantWriteError):
-        return ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, WANT_WRITE)
+        return want(ssl.SSLWantWriteError, ssl.SSL_ERROR_WANT_WRITE, WANT_WRITE)
     if isinstance(error, PrematureTerminationError):
         return eof_error()
     if isinstance(error, AlertError):

@@ -13,12 +13,13 @@ The store's key is the policy's digest, so that a session is found only by its e
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Container
 from functools import lru_cache
 
 from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
 from gnutls_resume.binding.envelope import read_header, store_key
-from gnutls_resume.errors import GnuTLSError, InvalidReason, InvalidSessionError
+from gnutls_resume.errors import GnuTLSError, InvalidReason, InvalidSessionError, MisuseError
 from gnutls_resume.resumption.outcome import Counters, MissReason, log
 from gnutls_resume.stores.protocol import Store
 
@@ -117,7 +118,7 @@ class Attempt:
         lifetime: int,
     ) -> None:
         self._cache = cache if cache.store is not None and session.server_name else None
-        self._session = session
+        self._session: Session = weakref.proxy(session)  # which holds us, as its ticket function
         self._digest = digest
         self._versions = versions
         self._lifetime = lifetime
@@ -168,7 +169,7 @@ class Attempt:
             self._session.set_data(data, sealing=sealing)
         except InvalidSessionError as error:
             self.miss_reason = REASONS.get(error.reason, MissReason.DAMAGED)
-        except (TypeError, ValueError):  # a store may return anything
+        except (TypeError, ValueError, MisuseError):  # a store may return anything; a wiped key
             self.miss_reason = MissReason.DAMAGED
 
     # -- after it -----------------------------------------------------------------------------

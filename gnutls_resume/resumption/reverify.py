@@ -131,8 +131,8 @@ def made(_digest: bytes, trust: Same) -> Verifier:
 class PeerCheck:
     """One connection's check of its peer, in the handshake or after a resumption.
 
-    It is the session's verify function, and keeps what it found: `chain` (DER, leaf first),
-    `not_after`, and `error`, why the peer was refused.
+    It is the session's verify function, and keeps what it found: `chain` (DER, leaf first) and
+    `not_after`. Why the peer was refused it does not keep: an exception holds its frames.
     """
 
     def __init__(self, verifier: Verifier | None, hostname: str | None, rules: Rules) -> None:
@@ -141,19 +141,14 @@ class PeerCheck:
         self.rules = rules
         self.chain: list[bytes] = []
         self.not_after: int | None = None
-        self.error: VerificationError | None = None
 
     def __call__(self, session: Session) -> bool:
         """Raises VerificationError, or returns True. Without a verifier anyone is accepted."""
         self.chain = session.certificate_get_peers()
-        try:
-            if self.chain and self.verifier is not None:
-                self.not_after = self.verifier.verify(self.chain, self.hostname, self.rules)
-            elif self.chain:
-                self.not_after = chain_not_after(self.chain)
-            elif self.rules.required and self.verifier is not None:
-                raise refusal(CertificateStatus.INVALID | CertificateStatus.SIGNER_NOT_FOUND)
-        except VerificationError as error:
-            self.error = error
-            raise
+        if self.chain and self.verifier is not None:
+            self.not_after = self.verifier.verify(self.chain, self.hostname, self.rules)
+        elif self.chain:
+            self.not_after = chain_not_after(self.chain)
+        elif self.rules.required and self.verifier is not None:
+            raise refusal(CertificateStatus.INVALID | CertificateStatus.SIGNER_NOT_FOUND)
         return True
