@@ -15,8 +15,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from types import FrameType
@@ -33,6 +33,7 @@ LONGEST = 2**32 - 1  # seconds
 LARGEST = 65_536  # bytes; no stored session is larger
 THREADS = 16
 CHILDREN = 4
+PLACES = 200  # in the middle of a few calls
 PATIENCE = 10  # seconds after which a call counts as hung
 SHOWN = 100  # characters of a value in a message
 
@@ -724,28 +725,38 @@ class Cases:
         same(result, sorted(set(result)))
 
     def a_finaliser_may_call_in_the_middle_of_a_call(self) -> None:
-        """Python may run one after any call: so there is one after the first, the second, ..."""
         taken: list[bytes] = []
 
+        def finalise() -> None:
+            self._put_and_add()
+            taken.extend(self._taken())
+
         def call() -> list[bytes]:
-            for place in range(1, 200):
-                places = iter(range(place))
-
-                def profile(_frame: FrameType, event: str, _argument: object) -> None:
-                    if event.endswith("return") and next(places, 0) == place - 1:  # noqa: B023
-                        self._put_and_add()
-                        taken.extend(self._taken())
-
+            for place in range(PLACES):
                 self.store.push(KEY, b"%d" % place, LONG, 8)
-                sys.setprofile(profile)
-                self._put_and_add()
-                taken.extend(self._taken())
-                self.store.push(KEY, b"%d again" % place, LONG, 8)
-                sys.setprofile(None)
+                with after_call(place, finalise):
+                    finalise()
+                    self.store.push(KEY, b"%d again" % place, LONG, 8)
             return sorted(taken)
 
         [result] = in_children([call])
         same(result, sorted(set(result)))
+
+    def what_a_finaliser_removes_does_not_return(self) -> None:
+        def call() -> list[tuple[bytes | None, list[bytes]]]:
+            left = []
+            for place in range(PLACES):
+                self.store.remove(KEY)
+                self.store.put(KEY, A, LONG)
+                self.store.push(KEY, B, LONG, 8)
+                with after_call(place, partial(self.store.remove, KEY)) as removed:
+                    self.store.push(KEY, C, LONG, 8)
+                if removed:
+                    left.append((self.store.get(KEY), drained(self.store)))
+            return left
+
+        [left] = in_children([call])
+        same([found for found in left if found not in [(None, []), (None, [C])]], [])
 
     # What several cases do
 
@@ -827,6 +838,30 @@ def in_threads(calls: Sequence[Callable[[], T]]) -> list[T]:
     if len(results) < len(calls):
         raise AssertionError(f"a call in a thread hung for {PATIENCE} seconds")
     return results
+
+
+@contextmanager
+def after_call(place: int, finalise: Callable[[], object]) -> Iterator[list[bool]]:
+    """Call `finalise` in the middle of what is done here, as Python may call a finaliser: after
+    the first call of a function that returns, or the second, or whichever is at `place`. The
+    list is empty if there is none.
+    """
+    returned = 0
+    done: list[bool] = []
+
+    def profile(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal returned
+        if event.endswith("return"):
+            if returned == place:
+                finalise()
+                done.append(True)
+            returned += 1
+
+    sys.setprofile(profile)
+    try:
+        yield done
+    finally:
+        sys.setprofile(None)
 
 
 def in_children(calls: Sequence[Callable[[], T]]) -> list[T]:

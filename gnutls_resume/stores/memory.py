@@ -5,10 +5,11 @@ Rules of this file:
 1. ``Held.entries`` is ordered, the least recently used key first. A key's entry is a tuple that
    is replaced, never changed; ``Held.bytes`` is the sum of their costs.
 2. A signal handler or a finaliser may run after any call here, in the thread that holds the lock
-   (so it is an RLock), and use the store. Therefore an entry is first taken out, in one C call,
-   then put back in changed form if its place is still free: nobody sees an entry that is being
-   changed. Nothing is called between reading ``bytes`` and writing it, nor between the look
-   whether a place is free and its filling and counting.
+   (so it is an RLock), and use the store. Therefore each change takes the key's entry out, in one
+   C call, and notes in ``Held.place`` that it will fill its place. Whoever fills a place wipes
+   the note: if it is gone, somebody came in between, and what was taken out must stay out, for
+   it may have been removed. Nothing is called between reading ``bytes`` and writing it, nor
+   between the look at the note and the filling and counting.
 3. What breaks in from outside (Ctrl-C, no memory) can part entries and count. Then everything is
    forgotten: a store may lose entries, but not lose count. To forget is to begin with a new
    ``Held``; a call that was in the middle of something goes on with the old one.
@@ -98,14 +99,14 @@ class MemoryStore:
         """The value, which stays; None if there is none, or it has expired."""
         check_bytes("key", key)
         with self._lock:
-            time = self._clock()
+            at = self._clock()
             entries = self._held.entries
             try:
                 expires, value, _ = entries[key]
                 entries.move_to_end(key)
             except KeyError:
                 return None
-            if expires > time:
+            if expires > at:
                 return value
             _, _, stack = self._pop(key)
             self._insert(key, (NEVER, b"", stack))
@@ -130,12 +131,12 @@ class MemoryStore:
         if ttl <= 0 or not self._fits(KEY_COST, key, value):
             return False
         with self._lock:
-            time = self._clock()
-            if self._held.entries.get(key, NOTHING)[0] > time:
+            at = self._clock()
+            if self._held.entries.get(key, NOTHING)[0] > at:
                 return False
             expires, _, stack = self._pop(key)
-            # Looked at again because of rule 2.
-            return expires <= time and self._insert(key, (time + ttl, value, stack))
+            # Looked at again: a handler may have added it meanwhile.
+            return expires <= at and self._insert(key, (at + ttl, value, stack))
 
     def push(self, key: bytes, value: bytes, ttl: float, keep: int) -> None:
         """Put this on top of the stack for `ttl` seconds; its newest `keep` entries stay."""
@@ -165,6 +166,7 @@ class MemoryStore:
         check_bytes("key", key)
         with self._lock:
             self._pop(key)
+            self._insert(key, NOTHING)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -184,6 +186,7 @@ class MemoryStore:
     def _pop(self, key: bytes) -> Entry:
         """Take a key out and return what it had."""
         held = self._held
+        held.place = key
         try:
             entry = held.entries.pop(key, NOTHING)
             if entry is not NOTHING:
@@ -195,17 +198,18 @@ class MemoryStore:
         return entry
 
     def _insert(self, key: bytes, entry: Entry) -> bool:
-        """Fill the place that ``_pop`` has left, as the most recently used. True if it did."""
+        """Fill the place that ``_pop`` left, as the most recently used. True if it is filled."""
         expires, value, stack = entry
-        if expires == NEVER and not stack:
-            return False
         size = cost(key, entry)
-        while size > self._max_bytes:
+        while size > self._max_bytes and stack:
             size -= STACKED_COST + len(stack[0][1])
             stack = stack[1:]
             entry = (expires, value, stack)
         held = self._held
-        if key in held.entries:  # by a handler or a finaliser, later than ours: rule 2
+        if held.place is not key:
+            return False
+        held.place = None
+        if expires == NEVER and not stack:
             return False
         held.entries[key] = entry
         held.bytes += size
@@ -228,13 +232,14 @@ class MemoryStore:
 
 
 class Held:
-    """The entries, and the sum of their costs."""
+    """The entries, the sum of their costs, and the key whose entry is taken out."""
 
-    __slots__ = ("bytes", "entries")
+    __slots__ = ("bytes", "entries", "place")
 
     def __init__(self) -> None:
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
         self.bytes = 0
+        self.place: bytes | None = None
 
 
 def cost(key: bytes, entry: Entry) -> int:
