@@ -29,8 +29,10 @@ class Socket(Protocol):
 
 def fits(carrier: object) -> bool:
     """Whether it can be attached. isinstance() with a protocol would take 10 us."""
-    methods = (getattr(carrier, name, None) for name in ("fileno", "gettimeout"))
-    return isinstance(carrier, MemoryTransport) or all(map(callable, methods))
+    if isinstance(carrier, MemoryTransport):
+        return True
+    fileno, gettimeout = getattr(carrier, "fileno", None), getattr(carrier, "gettimeout", None)
+    return callable(fileno) and callable(gettimeout)
 
 
 class Transport:

@@ -48,6 +48,8 @@ Password = str | bytes | bytearray | Callable[[], str | bytes | bytearray] | Non
 
 # set_ciphers with these changes nothing.
 DEFAULT_CIPHERS = {"DEFAULT", getattr(ssl, "_DEFAULT_CIPHERS", "DEFAULT")}
+# For which value of server_side a context is no good.
+WRONG_SIDES = {ssl.PROTOCOL_TLS_CLIENT: True, ssl.PROTOCOL_TLS_SERVER: False}
 CHECKS: dict[str, Callable[[int], None]] = {
     "options": options.check_options,
     "verify_flags": options.check_verify_flags,
@@ -89,6 +91,7 @@ class SSLContext(ssl.SSLContext):
         close_wait: float = 0.02,
         on_handshake: OnHandshake | None = None,
     ) -> None:
+        self._wrong_side = WRONG_SIDES.get(self.protocol)
         self._partition = bytes(check_bytes("partition", partition))
         priority_for(priority)
         self._priority = priority
@@ -147,8 +150,7 @@ class SSLContext(ssl.SSLContext):
         session: SSLSession | None,
         **carrier: Any,  # noqa: ANN401
     ) -> Engine:
-        wrong = {ssl.PROTOCOL_TLS_CLIENT: True, ssl.PROTOCOL_TLS_SERVER: False}
-        if wrong.get(self.protocol) is bool(server_side):
+        if self._wrong_side is bool(server_side):
             side = "server" if server_side else "client"
             name = self.protocol.name
             raise ssl_error(

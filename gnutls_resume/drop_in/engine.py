@@ -12,6 +12,7 @@ is that object; what stands above it is the standard library's own code. Rules:
 
 import contextlib
 import copy
+import functools
 import ipaddress
 import os
 import ssl
@@ -102,6 +103,8 @@ class Engine:
     _end: ssl.SSLError | None = None  # of what can be read
     _chooses = False  # the sni_callback, which context
     _shaken = False  # hands, with GnuTLS; tickets may still have to leave
+    _resumed = False
+    _version: Version | None = None
     _started: float | None = None
     outcome: Outcome | None = None
     """Of the handshake, once it is complete."""
@@ -290,14 +293,16 @@ class Engine:
         session = self._session
         if not self._shaken:
             session.handshake()
-            if session.is_resumed() or not self._check.chain:
+            self._version = session.protocol_get_version()
+            self._resumed = session.is_resumed()
+            if self._resumed or not self._check.chain:
                 self._check_again()
             self._shaken = True
         if self.server_side:
             self._send_tickets()
         else:
             assert self._attempt is not None
-            self._attempt.accepted(self._check.not_after)
+            self._attempt.accepted(self._check.not_after, self._version, resumed=self._resumed)
         self.outcome = self._found()
         owner = self.owner
         if hasattr(owner, "outcome"):
@@ -311,8 +316,8 @@ class Engine:
         session = self._session
         try:
             self._check(session)
-            if session.is_resumed():
-                if session.protocol_get_version() == Version.TLS1_3:
+            if self._resumed:
+                if self._version is Version.TLS1_3:
                     if not session.group_get():
                         raise refused("the server resumed without a key exchange", 47)
                 elif not session.ext_master_secret_status():  # RFC 7627 §5.3
@@ -325,16 +330,15 @@ class Engine:
     def _send_tickets(self) -> None:
         """Those that GnuTLS does not send by itself."""
         missing = self._settings.tickets - self._automatic_tickets
-        if missing > 0 and self._session.protocol_get_version() == Version.TLS1_3:
+        if missing > 0 and self._version is Version.TLS1_3:
             self._session.ticket_send(missing)
 
     def _found(self) -> Outcome:
         session = self._session
-        version = session.protocol_get_version()
-        assert version is not None
+        assert self._version is not None
         assert self._started is not None
         miss = None
-        if session.is_resumed():
+        if self._resumed:
             by_id = session.offered is not None and session.offered.kind == Kind.CLIENT_SESSION_ID
             kind = HandshakeKind.RESUMED_SESSION_ID if by_id else HandshakeKind.RESUMED_TICKET
         else:
@@ -343,7 +347,7 @@ class Engine:
         self._suite, self._alpn = session.ciphersuite_get(), session.alpn_get_selected_protocol()
         name = session.client_hello_server_name() if self.server_side else self.server_hostname
         seconds = time.monotonic() - self._started
-        return Outcome(kind, miss, name, VERSION_NAMES[version], self.server_side, seconds)
+        return Outcome(kind, miss, name, VERSION_NAMES[self._version], self.server_side, seconds)
 
     def _miss(self) -> MissReason:
         if self._attempt is not None:
@@ -698,6 +702,7 @@ def keylog_for(session: Session, path: str | os.PathLike[str]) -> Callable[[str,
     return keylog
 
 
+@functools.lru_cache(maxsize=256)
 def is_ip_address(text: str) -> bool:
     """Whether a host is named by its address: that is no name for SNI (RFC 6066 §3)."""
     try:

@@ -174,18 +174,18 @@ class Attempt:
 
     # -- after it -----------------------------------------------------------------------------
 
-    def accepted(self, not_after: int | None) -> None:
+    def accepted(self, not_after: int | None, version: Protocol | None, *, resumed: bool) -> None:
         """The handshake and the verification have succeeded: learn from now on."""
         self._verified = True
         session = self._session
         now = int(time.time())
         # From one resumption to the next a session grows no younger.
-        born = session.offered.created if session.offered and session.is_resumed() else now
+        born = session.offered.created if session.offered and resumed else now
         ends = [born + self._lifetime, *([] if not_after is None else [not_after])]
         session.not_after = max(min(ends), now)
-        if session.protocol_get_version() == Protocol.TLS1_3:
+        if version is Protocol.TLS1_3:
             return
-        if session.is_resumed():
+        if resumed:
             self.latest = self._data
             return
         if self._cache is None or not session.ext_master_secret_status():

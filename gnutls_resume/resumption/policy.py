@@ -13,6 +13,8 @@ from functools import cached_property
 
 FORMAT = b"gnutls_resume policy 1"
 
+MAX_DIGESTS = 256  # that a policy remembers; a digest takes 3 us
+
 Part = bytes | str | int | tuple["Part", ...]
 
 
@@ -38,10 +40,20 @@ class Policy:
         parts = tuple((name, getattr(self, name)) for name in names)
         return hashlib.sha256(encode((FORMAT, type(self).__name__, parts)))
 
+    @cached_property
+    def _digests(self) -> dict[str, bytes]:
+        return {}
+
     def digest(self, server_name: str | None = None) -> bytes:
         """SHA-256 over all parts and the server name."""
+        name = server_name or ""
+        known = self._digests.get(name)
+        if known is not None:
+            return known
         digest = self._start.copy()
-        digest.update(encode(server_name or ""))
+        digest.update(encode(name))
+        if len(self._digests) < MAX_DIGESTS:
+            self._digests[name] = digest.digest()
         return digest.digest()
 
 

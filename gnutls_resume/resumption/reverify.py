@@ -5,12 +5,11 @@ microseconds; only a good one is, and until the first certificate of the chain e
 for an hour: an anchor's or a list's own end is not looked at meanwhile.
 """
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -19,13 +18,12 @@ from gnutls_resume.binding.x509 import Certificate, TrustList, chain_not_after
 from gnutls_resume.errors import VerificationError
 from gnutls_resume.resumption.trust import Trust
 
-MAX_VERDICTS = 1024
+MAX_VERDICTS = 1024  # of some 2 KB, the chain included
 MAX_AGE = 3600  # seconds
 DAY = 86_400  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What is asked of a chain besides trust. `required`: a peer without one is refused."""
 
     server: bool
@@ -47,13 +45,14 @@ class Verifier:
 
     def __init__(self, trust: Trust) -> None:
         self.trust_list = TrustList(trust.anchors.values(), trust.crls.values())
-        self._verdicts: OrderedDict[tuple[bytes, str | None, Rules], Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[tuple[tuple[bytes, ...], str | None, Rules], Verdict] = (
+            OrderedDict()
+        )
         self._lock = threading.Lock()
 
     def verify(self, chain: Sequence[bytes], hostname: str | None, rules: Rules) -> int:
         """When the chain ends, in Unix seconds. Raises VerificationError with the status."""
-        digest = hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in chain)).digest()
-        key = digest, hostname, rules
+        key = tuple(chain), hostname, rules
         now = time.time()
         with self._lock:
             verdict = self._verdicts.get(key)
@@ -90,8 +89,11 @@ def end_of(chain: Sequence[bytes], now: float) -> int:
     yesterday is no part of the path that was found good: servers go on sending old cross-signed
     authorities. A day, since GnuTLS's clock may differ from Python's.
     """
-    leaf, *others = (Certificate(der).not_after for der in chain)
-    return min([leaf, *(end for end in others if end > now - DAY)])
+    ends = [Certificate(chain[0]).not_after]
+    for der in chain[1:]:
+        with suppress(ValueError):  # nor is what cannot be read
+            ends.append(Certificate(der).not_after)
+    return min([ends[0], *(end for end in ends if end > now - DAY)])
 
 
 def refusal(status: CertificateStatus) -> VerificationError:
