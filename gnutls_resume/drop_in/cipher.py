@@ -43,4 +43,5 @@ def ciphers_of(priority: str) -> list[dict[str, Any]]:
             "aead": any(mode in name for mode in ("GCM", "CCM", "POLY1305")),
         }
         for number, name in cipher_suites(priority)
+        if "_PSK_" not in name  # there for a side effect, see options.py
     ]

@@ -287,7 +287,7 @@ class Engine:
         elif self._given is None:
             self._attempt.offer()
         else:
-            self._attempt.offer_this(*self._given.envelope_for(self._digest))
+            self._attempt.offer_given(*self._given.envelope_for(self._digest))
 
     def _handshake(self) -> None:
         session = self._session
@@ -404,12 +404,12 @@ class Engine:
             return b""
         self.do_handshake()
         if buffer is None:
-            return self._receive(self._session.record_recv, min(n, MAX_READ))
+            return bytes(self._receive(self._session.record_recv, min(n, MAX_READ)))
         with memoryview(buffer) as view, view.cast("B") as octets:
             if octets.readonly:
                 raise TypeError("read() argument 2 must be a writable bytes-like object")
             size = n if 0 < n <= len(octets) else len(octets)
-            return self._receive(self._session.record_recv_into, octets[:size]) if size else 0
+            return int(self._receive(self._session.record_recv_into, octets[:size]) if size else 0)
 
     def _receive(self, call: Callable[[Any], Any], argument: object) -> Any:  # noqa: ANN401
         with self._reading:
@@ -502,9 +502,20 @@ class Engine:
                 self._bios[0].write(rest)
 
     def end(self) -> None:
-        """The connection is closed, or about to be."""
-        if self._attempt is not None:
-            self._attempt.ended()
+        """The connection is closed, or about to be, or nobody holds it any longer. That may be
+        in the middle of a handshake: an event loop's time was over.
+        """
+        attempt, transport = self._attempt, self._session.transport
+        if attempt is None:
+            return
+        if self._shaken:
+            attempt.ended()
+        elif transport is not None and transport.received:
+            attempt.failed()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.end()
 
     def wait_for_tickets(self) -> None:
         """Before a close: read the TLS 1.3 tickets that are on their way, waiting at most

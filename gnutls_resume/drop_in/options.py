@@ -18,10 +18,9 @@ from gnutls_resume.resumption.reverify import Rules, Verifier
 
 # What the standard library offers by default: forward secrecy and authenticated encryption,
 # CBC as a last resort. AES-128 comes first, it costs a third less than AES-256; X25519 first,
-# with the one key share that a client sends. "ECDHE-PSK", for which there are no credentials,
-# makes GnuTLS offer resumption with a key exchange only (psk_dhe_ke, RFC 8446 §4.2.9).
+# with the one key share that a client sends.
 PRIORITY = (
-    "NORMAL:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:+DHE-RSA:+ECDHE-PSK"
+    "NORMAL:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:+DHE-RSA"
     ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-CBC:+AES-256-CBC"
     ":-MAC-ALL:+AEAD:+SHA256:+SHA384"
     ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-X448:+GROUP-SECP521R1"
@@ -145,7 +144,11 @@ def priority_for(
     parts += [f"+{VERSIONS[version][1]}" for version in reversed(versions)]
     if versions[0] < ssl.TLSVersion.TLSv1_2:
         parts.append("+SHA1")  # they have no other
-    if server_side and context.options & ssl.OP_CIPHER_SERVER_PREFERENCE:
+    if not server_side:
+        # There are no credentials for it, but it makes GnuTLS offer resumption with a key
+        # exchange only (psk_dhe_ke, RFC 8446 §4.2.9).
+        parts.append("+ECDHE-PSK")
+    elif context.options & ssl.OP_CIPHER_SERVER_PREFERENCE:
         parts.append("%SERVER_PRECEDENCE")
     return ":".join(parts)
 

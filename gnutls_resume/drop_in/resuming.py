@@ -92,6 +92,11 @@ def store_for(
         raise NotImplementedError("sessions: a server keeps none yet; its clients use tickets")
     if not all(callable(getattr(sessions, verb, None)) for verb in VERBS):
         raise TypeError(f"sessions must be a Store or None, not {type(sessions).__name__}")
+    for name in ("exposed", "private"):
+        if not isinstance(getattr(sessions, name, None), bool):
+            raise TypeError(
+                f"sessions must be a Store: {type(sessions).__name__}.{name} is no bool"
+            )
     if sessions.exposed and sealing_key is None:
         raise ValueError("sessions: others can read this store; give a sealing_key=")
     return sessions

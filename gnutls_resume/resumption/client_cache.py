@@ -105,8 +105,9 @@ class ClientSessionCache:
 
 
 class Attempt:
-    """One connection's dealings with the cache, in this order: ``offer``, then ``accepted`` or
-    ``failed`` or ``refused``. It is the session's ticket function too.
+    """One connection's dealings with the cache, in this order: ``offer`` or ``offer_given``,
+    then ``accepted`` and at last ``ended``, or ``failed`` or ``refused``. It is the session's
+    ticket function too.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Attempt:
         self._mark: bytes | None = None
         self._data: bytes | None = None  # what was offered
         self._taken = False  # from the store, which no longer has it
+        self._over = False
         self.miss_reason: MissReason | None = None
         """Why nothing could be offered."""
         self.latest: bytes | None = None
@@ -148,22 +150,38 @@ class Attempt:
             marked = self._mark is not None
             self.miss_reason = MissReason.AFTER_FAILURE if marked else MissReason.NONE_STORED
         else:
-            self.offer_this(data, None)
+            self._offer_this(data, None)
             if self.miss_reason is MissReason.POLICY_CHANGED:  # another's, under our key
                 self.miss_reason = MissReason.DAMAGED
 
     def _find(self, cache: ClientSessionCache) -> bytes | None:
-        value = cache.get(self._digest)
-        if value in {NOTHING, TICKETS_ONLY}:
-            self._mark, value = value, None
+        value = self._note_mark(cache.get(self._digest))
         if self._mark == NOTHING:
             return None
         ticket = cache.take(self._digest) if Protocol.TLS1_3 in self._versions else None
         self._taken = ticket is not None
         return ticket or (value if Protocol.TLS1_2 in self._versions else None)
 
-    def offer_this(self, data: bytes, sealing: Sealing | None) -> None:
-        """Offer a session that was handed in, or found."""
+    def offer_given(self, data: bytes, sealing: Sealing) -> None:
+        """Offer a session that was handed in, unless such a one has failed a short while ago."""
+        tls13 = read_header(data).protocol_version == Protocol.TLS1_3.wire
+        if self._cache is not None:
+            try:
+                self._note_mark(self._cache.get(self._digest))
+            except Exception as error:  # noqa: BLE001 - nor was it asked for a session
+                self._cache.note_failure("search", error)
+        if self._mark == NOTHING or (self._mark == TICKETS_ONLY and not tls13):
+            self.miss_reason = MissReason.AFTER_FAILURE
+        else:
+            self._offer_this(data, sealing)
+
+    def _note_mark(self, value: bytes | None) -> bytes | None:
+        """Note what the value says if it is a mark; the session if it is one."""
+        if value in {NOTHING, TICKETS_ONLY}:
+            self._mark, value = value, None
+        return value
+
+    def _offer_this(self, data: bytes, sealing: Sealing | None) -> None:
         self._data = data
         try:
             self._session.set_data(data, sealing=sealing)
@@ -241,8 +259,9 @@ class Attempt:
     def failed(self) -> None:
         """The handshake broke off after a session was offered: offer none for a while."""
         offered = self._session.offered
-        if offered is None or self._cache is None:
+        if offered is None or self._cache is None or self._over:
             return
+        self._over = True
         tls12 = offered.protocol_version == Protocol.TLS1_2.wire
         mark, seconds = NOTHING, NOTHING_FOR
         if tls12 and Protocol.TLS1_3 in self._versions:
@@ -254,6 +273,7 @@ class Attempt:
 
     def refused(self) -> None:
         """The peer's certificate was refused: forget all sessions of this key."""
+        self._over = True
         if self._cache is None:
             return
         try:

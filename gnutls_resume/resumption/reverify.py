@@ -8,8 +8,8 @@ for an hour: an anchor's or a list's own end is not looked at meanwhile.
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
