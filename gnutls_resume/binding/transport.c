@@ -72,8 +72,6 @@ static size_t gr_length(const gr_buffer *buffer)
 
 static int gr_append(gr_buffer *buffer, const void *data, size_t size)
 {
-	if (buffer->start == buffer->end)
-		buffer->start = buffer->end = 0;
 	if (size > buffer->capacity - buffer->end) {
 		size_t waiting = gr_length(buffer);
 		size_t capacity = buffer->capacity ? buffer->capacity : 4096;
@@ -99,15 +97,26 @@ static int gr_append(gr_buffer *buffer, const void *data, size_t size)
 	return 0;
 }
 
+/* Go on after n bytes. An idle connection needs no memory for what has passed. */
+static void gr_skip(gr_buffer *buffer, size_t n)
+{
+	buffer->start += n;
+	if (buffer->start == buffer->end) {
+		free(buffer->data);
+		memset(buffer, 0, sizeof(*buffer));
+	}
+}
+
 static size_t gr_consume(gr_buffer *buffer, void *data, size_t size)
 {
 	size_t n = gr_length(buffer);
 
 	if (n > size)
 		n = size;
-	if (n > 0)
-		memcpy(data, buffer->data + buffer->start, n);
-	buffer->start += n;
+	if (n == 0)
+		return 0;
+	memcpy(data, buffer->data + buffer->start, n);
+	gr_skip(buffer, n);
 	return n;
 }
 
@@ -170,13 +179,13 @@ static int gr_send_some(gr_transport *transport, int fd)
 				 gr_length(&transport->out), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n >= 0) {
-			transport->out.start += (size_t)n;
+			gr_skip(&transport->out, (size_t)n);
 			transport->sent += (uint64_t)n;
 		} else if (errno == EWOULDBLOCK) {
 			error = EAGAIN;
 		} else if (errno != EINTR) {
 			error = transport->send_error = errno;
-			transport->out.start = transport->out.end;
+			gr_skip(&transport->out, gr_length(&transport->out));
 		}
 	}
 	pthread_mutex_unlock(&transport->lock);

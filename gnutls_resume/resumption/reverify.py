@@ -130,6 +130,12 @@ def made(_digest: bytes, trust: Same) -> Verifier:
     return Verifier(trust.trust)
 
 
+@lru_cache(maxsize=MAX_VERDICTS)
+def shared(chain: tuple[bytes, ...]) -> list[bytes]:
+    """One list for all connections whose peers show this chain. Nobody changes it."""
+    return list(chain)
+
+
 class PeerCheck:
     """One connection's check of its peer, in the handshake or after a resumption.
 
@@ -146,7 +152,7 @@ class PeerCheck:
 
     def __call__(self, session: Session) -> bool:
         """Raises VerificationError, or returns True. Without a verifier anyone is accepted."""
-        self.chain = session.certificate_get_peers()
+        self.chain = shared(tuple(session.certificate_get_peers()))
         if self.chain and self.verifier is not None:
             self.not_after = self.verifier.verify(self.chain, self.hostname, self.rules)
         elif self.chain:
