@@ -192,7 +192,7 @@ def receive_bulk(tls: ssl.SSLSocket) -> None:
     buffer = bytearray(len(CHUNK))
     left = BULK
     while left:
-        received = tls.recv_into(buffer)
+        received = tls.recv_into(buffer, min(left, len(buffer)))
         if not received:
             raise EOFError(f"{left} bytes are missing")
         left -= received
