@@ -12,18 +12,22 @@ import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-SERVER, CLIENT, FAILURE = (text for language, text in BLOCKS if language == "python")
+DROP_IN_SERVER, DROP_IN_CLIENT, SERVER, CLIENT, FAILURE = (
+    text for language, text in BLOCKS if language == "python"
+)
 (CERTIFICATE,) = (text for language, text in BLOCKS if language == "sh")
 
 
-@pytest.fixture
-def port(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=[SERVER], ids=["binding"])
+def port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """Where the README's server listens, with the README's certificate."""
     subprocess.run(["sh", "-ec", CERTIFICATE], cwd=tmp_path, check=True, capture_output=True)
     with socket.create_server(("localhost", 0)) as listener:
         number = str(listener.getsockname()[1])
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER.replace("5556", number)], cwd=tmp_path, stderr=subprocess.PIPE
+        [sys.executable, "-c", request.param.replace("5556", number)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
     )
     try:
         wait_for(int(number), server)
@@ -45,8 +49,8 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"the README's server did not start: {server.stderr}")
 
 
-def run_client(folder: Path, port: str) -> str:
-    code = CLIENT.replace("5556", port)
+def run_client(folder: Path, port: str, client: str = CLIENT) -> str:
+    code = client.replace("5556", port)
     return subprocess.check_output(
         [sys.executable, "-c", code], cwd=folder, text=True, stderr=subprocess.STDOUT, timeout=60
     )
@@ -64,6 +68,14 @@ def test_client_and_server_resume_in_the_second_run(tmp_path: Path, port: str) -
     assert run_client(tmp_path, port) == "b'HELLO' resumed: True\n"
 
 
+@pytest.mark.parametrize("port", [DROP_IN_SERVER], indirect=True, ids=["drop-in"])
+def test_drop_in_client_and_server_resume_in_the_second_connection(
+    tmp_path: Path, port: str
+) -> None:
+    printed = run_client(tmp_path, port, DROP_IN_CLIENT)
+    assert printed == "b'HELLO' full\nb'HELLO' resumed by ticket\n"
+
+
 def test_the_failure_is_the_one_that_is_shown() -> None:
     from gnutls_resume.binding import Credentials, Session
 
@@ -75,7 +87,7 @@ def test_the_failure_is_the_one_that_is_shown() -> None:
 
 
 def test_examples_are_as_short_as_promised() -> None:
-    for block in (SERVER, CLIENT):
+    for block in (DROP_IN_SERVER, DROP_IN_CLIENT, SERVER, CLIENT):
         code = [line for line in block.splitlines() if line and not re.match(r"import|from", line)]
         assert len(code) <= 15, code
 
