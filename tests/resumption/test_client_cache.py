@@ -27,7 +27,14 @@ from wrapped import (
     wire,
 )
 
-from gnutls_resume import HandshakeKind, MemoryStore, MissReason, SealingKey, SSLContext
+from gnutls_resume import (
+    HandshakeKind,
+    MemoryStore,
+    MissReason,
+    SealingKey,
+    SSLContext,
+    SSLSession,
+)
 from gnutls_resume.binding import Credentials, Sealing, Session, TicketKey
 from gnutls_resume.binding._ffi import ffi
 from gnutls_resume.binding.envelope import MAX_LIFETIME, Kind, read_header, seal, unwrapped
@@ -476,6 +483,30 @@ def test_renewed_ticket_ends_with_the_full_handshakes_lifetime(
         header = read_header(store.kept[-1])
         assert header.created == created
         assert header.expires == created + lifetime
+
+
+@each_version
+@pytest.mark.parametrize("by", ["store", "hand"])
+def test_session_of_a_patient_context_is_too_old_for_another(
+    lives: Lives, version: ssl.TLSVersion, by: str
+) -> None:
+    """They share a store; each has a `session_lifetime` of its own."""
+    store = Recorder()
+    server = lives.server(604_801, 86_400, version)
+    made = connect(lives.client(store, 86_400), server)
+    digest = digest_of(made.client)
+    old = aged(store.kept[-1], Sealing(None, digest), 3600)
+    store.inner.put(digest, old, 1000)
+    for lifetime, resumed in ((3590, False), (3700, True)):
+        store.inner.push(digest, old, 1000, 8)
+        client = lives.client(store, lifetime)
+        server = lives.server(604_801, 86_400, version)
+        session = SSLSession.from_bytes(old) if by == "hand" else None
+        later = wire(client, server, session=session)
+        later.handshake()
+        assert later.resumed == (resumed, resumed)
+        assert later.client.miss_reason is (None if resumed else MissReason.EXPIRED)
+        store.inner.put(digest, old, 1000)
 
 
 @each_version
