@@ -314,6 +314,28 @@ def test_session_forged_under_a_checksum_is_refused_too(
 
 
 @each_version
+def test_store_that_cannot_forget_does_not_hide_the_refusal(
+    world: World, version: ssl.TLSVersion
+) -> None:
+    class Keeping(MemoryStore):
+        def remove(self, key: bytes) -> None:
+            raise OSError(5, "Input/output error")
+
+    key, store = SealingKey.generate(), Keeping()
+    learnt = connect(lax(world), world.server(world.impostor, version))
+    strict = world.client(sessions=store, sealing_key=key)
+    digest = digest_of(wire(strict, world.server(world.impostor, version)).client)
+    source = Sealing(None, digest_of(learnt.client))
+    forged = moved(bytes(learnt.client.session), source, Sealing(key, digest))
+    store.put(store_key(digest, key), forged, 100)
+    store.push(store_key(digest, key), forged, 100, 8)
+    made = wire(strict, world.server(world.impostor, version))
+    refusal(made)
+    assert made.server.session_reused
+    assert strict.stats["store_errors"] == 1
+
+
+@each_version
 def test_good_session_moved_the_same_way_is_resumed(world: World, version: ssl.TLSVersion) -> None:
     """The forger's work is good: what stops the others is the check."""
     key, store = SealingKey.generate(), MemoryStore()

@@ -215,6 +215,20 @@ def test_tls12_session_without_extended_master_secret_is_not_kept(
     assert len(store.kept) == 1
 
 
+def test_ticket_of_a_peer_that_is_not_accepted_yet_is_not_kept(certificates: Certificates) -> None:
+    """GnuTLS brings none so early; should it ever, the peer may still be refused."""
+    first, store = Recorder(), Recorder()
+    server = server_context(certificates, TLS13)
+    connect(client_context(certificates, sessions=first), server)
+    made = wire(client_context(certificates, sessions=store), server)
+    attempt = made.client._sslobj._attempt
+    attempt.keep_ticket(first.kept[-1], 3600)
+    assert store.kept == []
+    made.handshake()
+    attempt.keep_ticket(first.kept[-1], 3600)
+    assert len(store.kept) == 1
+
+
 @each_version
 def test_what_is_kept_is_sealed_in_memory_and_carries_a_checksum_elsewhere(
     certificates: Certificates, version: ssl.TLSVersion
