@@ -45,7 +45,7 @@ from gnutls_resume import (
     SSLContext,
     SSLSession,
 )
-from gnutls_resume.binding import Credentials, Sealing, Session, TicketKey
+from gnutls_resume.binding import CertificateRequest, Credentials, Sealing, Session, TicketKey
 from gnutls_resume.binding._ffi import ffi
 from gnutls_resume.binding.envelope import Kind, seal, store_key, unwrapped
 from gnutls_resume.errors import AlertError
@@ -68,6 +68,10 @@ class World:
     revoked: Issued
     of_other_root: Issued
     key: TicketKey
+
+    @property
+    def server_credentials(self) -> Credentials:
+        return Credentials(certificate=self.good.pem, key=self.good.key_pem)
 
     def server(self, one: Issued, version: ssl.TLSVersion, more: str = "") -> Session:
         credentials = Credentials(certificate=one.pem, key=one.key_pem)
@@ -693,8 +697,7 @@ def test_session_that_is_declined_costs_nothing(world: World, version: ssl.TLSVe
     store = MemoryStore()
     client = world.client(sessions=store)
     for _ in range(3):
-        credentials = Credentials(certificate=world.good.pem, key=world.good.key_pem)
-        other = bare_server(credentials, TicketKey.generate(), version)
+        other = bare_server(world.server_credentials, TicketKey.generate(), version)
         assert connect(client, other).resumed == (False, False)
     assert client.stats["client_declined"] == 2
     assert "failed_handshakes" not in client.stats
@@ -1081,6 +1084,38 @@ def test_no_session_leads_to_a_host_that_requires_a_certificate(
             assert made.resumed == (resumed, resumed), "a guest is let in"
             assert made.server.getpeercert(True) == visitor.der
             data = made.client.session.get_data()
+
+
+@each_version
+def test_ticket_of_a_client_that_was_not_looked_at_is_refused_under_the_right_key_too(
+    world: World, visitor: Issued, version: ssl.TLSVersion
+) -> None:
+    """One who has the secret makes tickets for the host that requires certificates, and asks for
+    none: the host looks again.
+    """
+    ring = TicketKeyRing()
+    host = requiring(world, version, ticket_keys=ring)
+    policy = host._connection(server_side=True)[0].policy.digest()
+    foreign = certify.issue("foreign", world.other_root)
+    for shown in (None, foreign, visitor):
+        careless = bare_server(world.server_credentials, None, version)
+        careless.ticket_derive(ring.secret, policy)
+        careless.certificate_server_set_request(CertificateRequest.REQUEST)
+        data = connect(bare_client(version, certificate=shown), careless).client.session.get_data()
+        made = wire(bare_client(version, certificate=shown, data=data), host)
+        _, error = made.outcomes()
+        assert made.server._sslobj._session.is_resumed()
+        if shown is visitor:
+            assert error is None
+            continue
+        assert isinstance(error, ssl.SSLError)
+        assert error.reason == (
+            "CERTIFICATE_VERIFY_FAILED" if shown else "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+        )
+        with pytest.raises(AlertError):
+            made.client.read(1)
+        with pytest.raises(ssl.SSLError):
+            made.server.read(1)
 
 
 @each_version
