@@ -703,6 +703,47 @@ def test_session_that_is_declined_costs_nothing(world: World, version: ssl.TLSVe
     assert "failed_handshakes" not in client.stats
 
 
+@each_version
+def test_handshake_that_is_given_up_on_a_bio_costs_the_session(
+    world: World, version: ssl.TLSVersion
+) -> None:
+    """As asyncio does at ssl_handshake_timeout: it never calls again."""
+    store = MemoryStore()
+    client = world.client(sessions=store)
+    connect(client, world.server(world.good, version))
+    made = wire(client, world.server(world.good, version), to_client=BROKEN["one byte"]())
+    for _ in range(2):
+        with pytest.raises(ssl.SSLWantReadError):
+            made.client.do_handshake()
+        made.carry()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            made.server.do_handshake()
+        made.carry()
+    del made
+    assert_forgotten(client, lambda: world.server(world.good, version), store)
+
+
+@each_version
+def test_session_by_hand_that_fails_is_not_offered_again_at_once(
+    world: World, version: ssl.TLSVersion
+) -> None:
+    client = world.client(sessions=MemoryStore())
+    session = connect(client, world.server(world.good, version)).client.session
+    made = wire(
+        client, world.server(world.good, version), session=session, to_client=BROKEN["alert"]()
+    )
+    assert made.outcomes()[0].session_offered is True
+    made = connect(client, world.server(world.good, version), session=session)
+    assert made.client.miss_reason is MissReason.AFTER_FAILURE
+
+
+def test_priority_of_ones_own_offers_no_resumption_without_a_key_exchange(world: World) -> None:
+    client = world.client(sessions=MemoryStore(), priority="NORMAL")
+    for _ in range(2):
+        made = connect(client, world.server(world.good, TLS13, ":+PSK"))
+        assert made.extensions[PSK_KEY_EXCHANGE_MODES] == bytes([1, 1])
+
+
 # -- the same over sockets --------------------------------------------------------------------
 
 
@@ -1135,6 +1176,26 @@ def test_client_whose_authority_was_removed_is_not_resumed(
         assert isinstance(error, ssl.SSLError)
         assert not made.server.session_reused
         assert made.server._sslobj._session.is_resumed() is False
+
+
+@each_version
+def test_switching_to_a_context_without_tickets_takes_those_of_the_first_away(
+    world: World, version: ssl.TLSVersion
+) -> None:
+    ring = TicketKeyRing()
+    front, other = (world.serving(world.good, ticket_keys=ring) for _ in range(2))
+    inner = world.serving(world.good, ticket_keys=None, partition=b"inner")
+
+    def choose(sock: Any, name: str | None, context: Any) -> None:
+        sock.context = inner
+
+    front.sni_callback = choose
+    data = connect(bare_client(version), other).client.session.get_data()
+    for _ in range(2):
+        made = connect(bare_client(version, data=data), front)
+        assert made.resumed == (False, False)
+        assert made.server.miss_reason is MissReason.DISABLED
+        assert made.client.session.own.tickets == 0
 
 
 # -- what expires while the tests run: last, so that nobody waits long ------------------------
