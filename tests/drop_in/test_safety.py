@@ -287,6 +287,8 @@ def test_session_forged_into_the_policy_of_a_strict_client_is_refused_as_a_full_
     with pytest.raises(ssl.SSLCertVerificationError):
         made.client.write(b"secret")
     assert store.key_count == 0, "all that was learnt under this key is gone"
+    made.client._sslobj.end()
+    assert store.key_count == 0, "also when the connection is"
 
     again, _ = refusal(wire(strict, world.server(server, version)))
     assert_same(again, expected)

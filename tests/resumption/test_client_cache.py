@@ -17,6 +17,7 @@ from conftest import Certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wrapped import (
+    PRIORITIES,
     TLS12,
     TLS13,
     bare_server,
@@ -35,7 +36,7 @@ from gnutls_resume import (
     SSLContext,
     SSLSession,
 )
-from gnutls_resume.binding import Credentials, Sealing, Session, TicketKey
+from gnutls_resume.binding import Credentials, InitFlag, Sealing, Session, TicketKey
 from gnutls_resume.binding._ffi import ffi
 from gnutls_resume.binding.envelope import MAX_LIFETIME, Kind, read_header, seal, unwrapped
 from gnutls_resume.drop_in.engine import Engine
@@ -296,6 +297,59 @@ def test_failed_connection_does_not_put_its_ticket_back(certificates: Certificat
         made.client.do_handshake()
     while (left := store.inner.take(digest_of(made.client))) is not None:
         assert offered not in left
+
+
+def silent(certificates: Certificates, key: TicketKey, *, renews: bool = False) -> Session:
+    """A server that takes tickets and, unless it `renews` them, gives none."""
+    session = Session(
+        "server",
+        certificates.server(),
+        priority=PRIORITIES[TLS13],
+        flags=InitFlag.NONE if renews else InitFlag.NO_AUTO_SEND_TICKET,
+    )
+    session.ticket_enable_server(key)
+    return session
+
+
+def test_ticket_that_is_not_renewed_goes_back_when_its_connection_ends(
+    certificates: Certificates,
+) -> None:
+    """As ProFTPD's for uploads: else every third data connection would be refused."""
+    store, key = Recorder(), TicketKey.generate()
+    client = client_context(certificates, sessions=store)
+    connect(client, silent(certificates, key, renews=True))
+    last = store.kept[-1]
+    for _ in range(5):
+        store.calls.clear()
+        made = connect(client, silent(certificates, key))
+        assert made.resumed == (True, True)
+        assert made.ticket
+        assert made.ticket in last
+        assert store.kept == [], "not before"
+        del made
+        assert store.kept == [last], "as it was, so it lives no longer"
+
+
+def test_ticket_of_an_open_connection_is_nobody_elses(certificates: Certificates) -> None:
+    store, key = MemoryStore(), TicketKey.generate()
+    client = client_context(certificates, sessions=store)
+    connect(client, silent(certificates, key, renews=True))
+    opened = [connect(client, silent(certificates, key)) for _ in range(3)]
+    assert [made.resumed[0] for made in opened] == [True, True, False]
+    tickets = {made.ticket for made in opened}
+    opened.clear()
+    again = [connect(client, silent(certificates, key)) for _ in range(3)]
+    assert {made.ticket for made in again} == tickets
+
+
+def test_ticket_that_was_declined_or_renewed_does_not_go_back(certificates: Certificates) -> None:
+    store, key = Recorder(), TicketKey.generate()
+    client = client_context(certificates, sessions=store)
+    connect(client, silent(certificates, key, renews=True))
+    connect(client, silent(certificates, TicketKey.generate()))
+    assert len(store.kept) == 2
+    connect(client, silent(certificates, key, renews=True))
+    assert len(set(store.kept)) == len(store.kept) == 4
 
 
 # -- marks ------------------------------------------------------------------------------------
