@@ -184,6 +184,8 @@ class Attempt:
     def _offer_this(self, data: bytes, sealing: Sealing | None) -> None:
         self._data = data
         try:
+            if read_header(data).created + self._lifetime <= time.time():
+                raise InvalidSessionError(InvalidReason.EXPIRED)  # for us: others may wait longer
             self._session.set_data(data, sealing=sealing)
         except InvalidSessionError as error:
             self.miss_reason = REASONS.get(error.reason, MissReason.DAMAGED)

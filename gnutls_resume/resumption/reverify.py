@@ -132,7 +132,9 @@ def made(_digest: bytes, trust: Same) -> Verifier:
 
 @lru_cache(maxsize=MAX_VERDICTS)
 def shared(chain: tuple[bytes, ...]) -> list[bytes]:
-    """One list for all connections whose peers show this chain. Nobody changes it."""
+    """One list for all connections whose peers show this chain. Nobody changes it. For good ones
+    only: strangers could fill it with 100 MB of theirs.
+    """
     return list(chain)
 
 
@@ -152,9 +154,10 @@ class PeerCheck:
 
     def __call__(self, session: Session) -> bool:
         """Raises VerificationError, or returns True. Without a verifier anyone is accepted."""
-        self.chain = shared(tuple(session.certificate_get_peers()))
+        self.chain = session.certificate_get_peers()
         if self.chain and self.verifier is not None:
             self.not_after = self.verifier.verify(self.chain, self.hostname, self.rules)
+            self.chain = shared(tuple(self.chain))
         elif self.chain:
             self.not_after = chain_not_after(self.chain)
         elif self.rules.required and self.verifier is not None:

@@ -17,6 +17,7 @@ from conftest import Certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wrapped import (
+    PRIORITIES,
     TLS12,
     TLS13,
     bare_server,
@@ -27,8 +28,15 @@ from wrapped import (
     wire,
 )
 
-from gnutls_resume import HandshakeKind, MemoryStore, MissReason, SealingKey, SSLContext
-from gnutls_resume.binding import Credentials, Sealing, Session, TicketKey
+from gnutls_resume import (
+    HandshakeKind,
+    MemoryStore,
+    MissReason,
+    SealingKey,
+    SSLContext,
+    SSLSession,
+)
+from gnutls_resume.binding import Credentials, InitFlag, Sealing, Session, TicketKey
 from gnutls_resume.binding._ffi import ffi
 from gnutls_resume.binding.envelope import MAX_LIFETIME, Kind, read_header, seal, unwrapped
 from gnutls_resume.drop_in.engine import Engine
@@ -208,6 +216,20 @@ def test_tls12_session_without_extended_master_secret_is_not_kept(
     assert len(store.kept) == 1
 
 
+def test_ticket_of_a_peer_that_is_not_accepted_yet_is_not_kept(certificates: Certificates) -> None:
+    """GnuTLS brings none so early; should it ever, the peer may still be refused."""
+    first, store = Recorder(), Recorder()
+    server = server_context(certificates, TLS13)
+    connect(client_context(certificates, sessions=first), server)
+    made = wire(client_context(certificates, sessions=store), server)
+    attempt = made.client._sslobj._attempt
+    attempt.keep_ticket(first.kept[-1], 3600)
+    assert store.kept == []
+    made.handshake()
+    attempt.keep_ticket(first.kept[-1], 3600)
+    assert len(store.kept) == 1
+
+
 @each_version
 def test_what_is_kept_is_sealed_in_memory_and_carries_a_checksum_elsewhere(
     certificates: Certificates, version: ssl.TLSVersion
@@ -275,6 +297,59 @@ def test_failed_connection_does_not_put_its_ticket_back(certificates: Certificat
         made.client.do_handshake()
     while (left := store.inner.take(digest_of(made.client))) is not None:
         assert offered not in left
+
+
+def silent(certificates: Certificates, key: TicketKey, *, renews: bool = False) -> Session:
+    """A server that takes tickets and, unless it `renews` them, gives none."""
+    session = Session(
+        "server",
+        certificates.server(),
+        priority=PRIORITIES[TLS13],
+        flags=InitFlag.NONE if renews else InitFlag.NO_AUTO_SEND_TICKET,
+    )
+    session.ticket_enable_server(key)
+    return session
+
+
+def test_ticket_that_is_not_renewed_goes_back_when_its_connection_ends(
+    certificates: Certificates,
+) -> None:
+    """As ProFTPD's for uploads: else every third data connection would be refused."""
+    store, key = Recorder(), TicketKey.generate()
+    client = client_context(certificates, sessions=store)
+    connect(client, silent(certificates, key, renews=True))
+    last = store.kept[-1]
+    for _ in range(5):
+        store.calls.clear()
+        made = connect(client, silent(certificates, key))
+        assert made.resumed == (True, True)
+        assert made.ticket
+        assert made.ticket in last
+        assert store.kept == [], "not before"
+        del made
+        assert store.kept == [last], "as it was, so it lives no longer"
+
+
+def test_ticket_of_an_open_connection_is_nobody_elses(certificates: Certificates) -> None:
+    store, key = MemoryStore(), TicketKey.generate()
+    client = client_context(certificates, sessions=store)
+    connect(client, silent(certificates, key, renews=True))
+    opened = [connect(client, silent(certificates, key)) for _ in range(3)]
+    assert [made.resumed[0] for made in opened] == [True, True, False]
+    tickets = {made.ticket for made in opened}
+    opened.clear()
+    again = [connect(client, silent(certificates, key)) for _ in range(3)]
+    assert {made.ticket for made in again} == tickets
+
+
+def test_ticket_that_was_declined_or_renewed_does_not_go_back(certificates: Certificates) -> None:
+    store, key = Recorder(), TicketKey.generate()
+    client = client_context(certificates, sessions=store)
+    connect(client, silent(certificates, key, renews=True))
+    connect(client, silent(certificates, TicketKey.generate()))
+    assert len(store.kept) == 2
+    connect(client, silent(certificates, key, renews=True))
+    assert len(set(store.kept)) == len(store.kept) == 4
 
 
 # -- marks ------------------------------------------------------------------------------------
@@ -476,6 +551,30 @@ def test_renewed_ticket_ends_with_the_full_handshakes_lifetime(
         header = read_header(store.kept[-1])
         assert header.created == created
         assert header.expires == created + lifetime
+
+
+@each_version
+@pytest.mark.parametrize("by", ["store", "hand"])
+def test_session_of_a_patient_context_is_too_old_for_another(
+    lives: Lives, version: ssl.TLSVersion, by: str
+) -> None:
+    """They share a store; each has a `session_lifetime` of its own."""
+    store = Recorder()
+    server = lives.server(604_801, 86_400, version)
+    made = connect(lives.client(store, 86_400), server)
+    digest = digest_of(made.client)
+    old = aged(store.kept[-1], Sealing(None, digest), 3600)
+    store.inner.put(digest, old, 1000)
+    for lifetime, resumed in ((3590, False), (3700, True)):
+        store.inner.push(digest, old, 1000, 8)
+        client = lives.client(store, lifetime)
+        server = lives.server(604_801, 86_400, version)
+        session = SSLSession.from_bytes(old) if by == "hand" else None
+        later = wire(client, server, session=session)
+        later.handshake()
+        assert later.resumed == (resumed, resumed)
+        assert later.client.miss_reason is (None if resumed else MissReason.EXPIRED)
+        store.inner.put(digest, old, 1000)
 
 
 @each_version

@@ -393,6 +393,22 @@ def test_peer_without_a_certificate_is_refused_where_one_is_required(chains: Cha
     assert caught.value.status & CertificateStatus.INVALID
 
 
+def test_good_chains_are_held_once_and_others_not_at_all(chains: Chains) -> None:
+    """A thousand strangers may show a hundred kilobytes each."""
+    reverify.shared.cache_clear()
+    verifier = Verifier(chains.trust)
+    one, other = (check(verifier, list(chains.good), RULES) for _ in range(2))
+    assert one.chain is other.chain
+    assert one.chain == chains.good
+    for chain in (chains.expired, chains.foreign):
+        made = PeerCheck(verifier, None, RULES)
+        with pytest.raises(VerificationError):
+            made(Peer(chain))  # type: ignore[arg-type]
+        assert made.chain == chain
+    check(None, chains.foreign, RULES)
+    assert reverify.shared.cache_info().currsize == 1
+
+
 def test_optional_certificate_that_is_shown_must_be_good(chains: Chains) -> None:
     rules = Rules(server=False, required=False)
     for chain in (chains.expired, chains.foreign):
