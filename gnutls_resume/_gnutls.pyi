@@ -29,6 +29,7 @@ class _Lib:
     GNUTLS_E_INTERRUPTED: int
     GNUTLS_E_INVALID_REQUEST: int
     GNUTLS_E_INVALID_SESSION: int
+    GNUTLS_E_NO_CERTIFICATE_FOUND: int
     GNUTLS_E_PREMATURE_TERMINATION: int
     GNUTLS_E_REAUTH_REQUEST: int
     GNUTLS_E_RECORD_LIMIT_REACHED: int
@@ -68,6 +69,7 @@ class _Lib:
     GR_DONE: int
     GR_FINGERPRINT: _CDataBase
     GR_HAS_CIPHERSUITE_GET: int
+    GR_HEADER: int
     GR_IN_CALLBACK: int
     GR_IN_HELLO: int
     GR_LOOK: int
@@ -232,6 +234,7 @@ class _Lib:
     def gr_feed(self, _0: _Pointer, _1: _Pointer, _2: int, /) -> int: ...
     def gr_flush(self, _0: _Pointer, _1: int, _2: int, /) -> int: ...
     def gr_free(self, _0: _Pointer, /) -> None: ...
+    def gr_header(self, _0: _Pointer, /) -> _CDataBase: ...
     def gr_hurry(self, _0: _Pointer, _1: int, /) -> None: ...
     def gr_init(self, _0: _Pointer, _1: int, _2: _Pointer, _3: _Pointer, /) -> int: ...
     def gr_leave(self, _0: _Pointer, _1: int, /) -> None: ...

@@ -51,7 +51,7 @@ ALERTS = {
     CertificateStatus.EXPIRED: 45,  # certificate_expired
     CertificateStatus.PURPOSE_MISMATCH: 43,  # unsupported_certificate
 }
-BAD_CERTIFICATE = 42
+HANDSHAKE_FAILURE, BAD_CERTIFICATE = 40, 42
 
 
 def alert_for(error: BaseException) -> int | None:
@@ -59,6 +59,8 @@ def alert_for(error: BaseException) -> int | None:
     if isinstance(error, VerificationError) and error.status:
         fitting = (alert for status, alert in ALERTS.items() if error.status & status)
         return next(fitting, BAD_CERTIFICATE)
+    if isinstance(error, GnuTLSError) and error.code == lib.GNUTLS_E_NO_CERTIFICATE_FOUND:
+        return HANDSHAKE_FAILURE  # RFC 5246 §7.4.6: the client has shown none
     return error.alert if isinstance(error, AlertError) and error.alert else None
 
 

@@ -31,6 +31,7 @@
 #define GR_READ 1
 #define GR_WRITE 2
 #define GR_DEADLINE (-1) /* beside errno, whose ETIMEDOUT the kernel may give too */
+#define GR_HEADER 5
 #define GR_LAST_WORDS 1000000000 /* nanoseconds for the peer's alert after a failed send */
 
 typedef struct {
@@ -59,7 +60,7 @@ typedef struct {
 	gr_buffer out;
 	gr_operation reading, writing;
 	uint64_t received, sent; /* bytes */
-	unsigned char header[5]; /* of the record that is being read */
+	unsigned char header[GR_HEADER]; /* of the record that is being read */
 	size_t header_size, body_left;
 } gr_transport;
 
@@ -278,7 +279,7 @@ static void gr_follow(gr_transport *transport, const unsigned char *data, size_t
 		} else {
 			n = 1;
 			transport->header[transport->header_size++] = *data;
-			if (transport->header_size == 5) {
+			if (transport->header_size == GR_HEADER) {
 				transport->body_left = (size_t)transport->header[3] << 8 |
 						       transport->header[4];
 				if (transport->body_left == 0)
@@ -529,6 +530,12 @@ size_t gr_unread(gr_transport *transport, void *data, size_t size)
 void gr_eof(gr_transport *transport)
 {
 	transport->eof = 1;
+}
+
+/* Of the last record that came, or what stood in its place. */
+const unsigned char *gr_header(const gr_transport *transport)
+{
+	return transport->header;
 }
 
 uint64_t gr_received(const gr_transport *transport)

@@ -54,6 +54,11 @@ class Transport:
         """Go on with it after a wait or a signal."""
 
     @property
+    def record_header(self) -> bytes:
+        """The header of the last record that came; of a peer that speaks no TLS, what it said."""
+        return bytes(ffi.buffer(lib.gr_header(self.c), lib.GR_HEADER))
+
+    @property
     def received(self) -> int:
         """Bytes read from the peer since the transport was made."""
         return lib.gr_received(self.c)

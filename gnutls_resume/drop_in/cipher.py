@@ -17,7 +17,8 @@ def openssl_name(name: str) -> str:
         return name
     name = name.removeprefix("TLS_").replace("_WITH_", "_")
     name = re.sub(r"AES_(\d+)", r"AES\1", name).replace("_CBC", "")
-    return name.replace("CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305").replace("_", "-")
+    name = name.replace("CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305").replace("CCM_8", "CCM8")
+    return name.replace("_", "-")
 
 
 def bits_of(name: str) -> int:

@@ -39,7 +39,13 @@ from gnutls_resume.binding.envelope import Kind
 from gnutls_resume.binding.ticket import TicketOffer
 from gnutls_resume.binding.transport import SocketTransport
 from gnutls_resume.drop_in.cipher import cipher_of
-from gnutls_resume.drop_in.exceptions import eof_error, ssl_error, translated, verification_error
+from gnutls_resume.drop_in.exceptions import (
+    client_error,
+    eof_error,
+    ssl_error,
+    translated,
+    verification_error,
+)
 from gnutls_resume.drop_in.options import Settings
 from gnutls_resume.drop_in.peercert import decode
 from gnutls_resume.drop_in.resuming import Resuming
@@ -278,7 +284,7 @@ class Engine:
             except (WantReadError, WantWriteError) as error:
                 raise translated(error) from None
             except Exception as error:  # noqa: BLE001
-                raise self._failed(error) from error.__cause__
+                raise self._failed(error)  # noqa: B904 - it says from what itself
 
     def _begin(self) -> None:
         if self._attempt is None:
@@ -368,23 +374,12 @@ class Engine:
                 attempt.refused()
             elif transport.received or (transport.sent and not isinstance(error, TimeoutError)):
                 attempt.failed()
-        timed_out = isinstance(error, TimeoutError) and error.errno is None
-        if isinstance(error, VerificationError):
-            check = self._check
-            trust = None if check.verifier is None else check.verifier.trust_list
-            made: Exception = verification_error(error, check.chain, trust, check.hostname)
-        elif isinstance(error, RefusedByCallbackError):
-            made = ssl_error("CALLBACK_FAILED", "callback failed")
-        elif isinstance(error, GnuTLSError):
-            made = translated(error)
-        elif timed_out:
-            made = TimeoutError("The handshake operation timed out")
-        elif self._bios is not None and not isinstance(error, ssl.SSLError):
-            made = ssl_error("CALLBACK_FAILED", f"callback failed: {type(error).__name__}")
-            made.__cause__ = error
-        else:
-            made = error
+        # On a BIO nothing times out but what a callback does.
+        timed_out = self._bios is None and isinstance(error, TimeoutError) and error.errno is None
+        made = TimeoutError("The handshake operation timed out") if timed_out else self._told(error)
         made.session_offered = offered  # type: ignore[attr-defined]
+        if made is not error and made.__cause__ is None:
+            made.__suppress_context__ = True  # GnuTLS's words are in it
         if not timed_out:
             # A copy, for what is raised will hold the frames of those who wait for it, and so us.
             again = made if isinstance(made, ssl.SSLError) else ssl_error(*HAS_FAILED)
@@ -392,9 +387,28 @@ class Engine:
             self._failure.session_offered = offered  # type: ignore[attr-defined]
         return made
 
+    def _told(self, error: Exception) -> Exception:
+        """An error of the handshake as the standard library would tell it."""
+        if isinstance(error, VerificationError):
+            check = self._check
+            trust = None if check.verifier is None else check.verifier.trust_list
+            return verification_error(error, check.chain, trust, check.hostname)
+        if isinstance(error, RefusedByCallbackError):
+            return ssl_error("CALLBACK_FAILED", "callback failed")
+        if isinstance(error, GnuTLSError):
+            transport = self._session.transport
+            assert transport is not None
+            header = transport.record_header
+            return client_error(error, header) if self.server_side else translated(error)
+        if self._bios is not None and not isinstance(error, ssl.SSLError):
+            made = ssl_error("CALLBACK_FAILED", f"callback failed: {type(error).__name__}")
+            made.__cause__ = error
+            return made
+        return error
+
     # -- data ---------------------------------------------------------------------------------
 
-    def read(self, n: int = 1024, buffer: Any = None) -> bytes | int:  # noqa: ANN401
+    def read(self, n: int = 1024, buffer: Any = None) -> Any:  # noqa: ANN401 - bytes or int
         """Up to `n` bytes, or their number if they go into `buffer`; nothing at the peer's
         close_notify.
         """
@@ -503,10 +517,11 @@ class Engine:
 
     def end(self) -> None:
         """The connection is closed, or about to be, or nobody holds it any longer. That may be
-        in the middle of a handshake: an event loop's time was over.
+        in the middle of a handshake: an event loop's time was over. In a forked child it is the
+        parent's.
         """
         attempt, transport = self._attempt, self._session.transport
-        if attempt is None:
+        if attempt is None or self._process != os.getpid():
             return
         if self._shaken:
             attempt.ended()

@@ -66,6 +66,15 @@ REASONS = {
     "GNUTLS_E_NO_CERTIFICATE_FOUND": "PEER_DID_NOT_RETURN_A_CERTIFICATE",
 }
 
+# What OpenSSL's servers know of those who speak no TLS, by the first five bytes.
+IN_CLEAR = {
+    b"GET ": "HTTP_REQUEST",
+    b"POST ": "HTTP_REQUEST",
+    b"HEAD ": "HTTP_REQUEST",
+    b"PUT ": "HTTP_REQUEST",
+    b"CONNE": "HTTPS_PROXY_REQUEST",
+}
+
 WANT_READ = "The operation did not complete (read)"
 WANT_WRITE = "The operation did not complete (write)"
 EOF = "EOF occurred in violation of protocol"
@@ -107,6 +116,16 @@ def verification_error(
     made = ssl_error("CERTIFICATE_VERIFY_FAILED", text, ssl.SSLCertVerificationError)
     assert isinstance(made, ssl.SSLCertVerificationError)
     made.verify_code, made.verify_message = code, message
+    return made
+
+
+def client_error(error: GnuTLSError, header: bytes) -> ssl.SSLError:
+    """The error of a server's handshake. `header`: of the record that was read last."""
+    made = translated(error)
+    if made.reason == "WRONG_VERSION_NUMBER":
+        for start, reason in IN_CLEAR.items():
+            if header.startswith(start):
+                return ssl_error(reason, reason.lower().replace("_", " "))
     return made
 
 

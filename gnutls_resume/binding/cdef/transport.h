@@ -2,6 +2,7 @@
 #define GR_READ ...
 #define GR_WRITE ...
 #define GR_DEADLINE ...
+#define GR_HEADER ...
 typedef struct { ...; } gr_transport;
 
 gr_transport *gr_transport_new(int memory);
@@ -20,5 +21,6 @@ size_t gr_drain(gr_transport *transport, void *data, size_t size);
 size_t gr_pending(gr_transport *transport);
 size_t gr_unread(gr_transport *transport, void *data, size_t size);
 void gr_eof(gr_transport *transport);
+const unsigned char *gr_header(const gr_transport *transport);
 uint64_t gr_received(const gr_transport *transport);
 uint64_t gr_sent(const gr_transport *transport);
