@@ -3,8 +3,8 @@
 gunicorn asks for a context at each connection, so it is remembered. It is made before the workers
 are forked: they share its ticket keys, and a wrong file is noticed at the start.
 
-With gevent's workers begin this file with `from gevent import monkey; monkey.patch_all()`: what is
-imported from gnutls_resume before that does not yield to other greenlets.
+With gevent's workers begin this file with `from gevent import monkey; monkey.patch_all()`: it must
+come before the import of gnutls_resume, and gunicorn itself does it too late.
 
     gunicorn -c gunicorn_config.py --certfile certificate.pem --keyfile key.pem module:application
 """

@@ -196,6 +196,15 @@ def assert_both_say(server: Server, client: Client, version: str, resumed: list[
     assert told == [(kind, version) for kind in kinds], told
 
 
+def assert_slow_client_holds_up_nobody(
+    server: Server, slow: socket.socket, transfer: Callable[[int, Client], None] = post
+) -> None:
+    """`slow` begins a handshake and goes no further; it is closed after the server has ended."""
+    slow.connect(("127.0.0.1", server.port))
+    slow.sendall(b"\x16\x03\x01\x02\x00\x01")
+    assert_resumes(server, "TLSv1.3", transfer)
+
+
 def assert_s_client_resumes(server: Server, version: str, folder: Path) -> None:
     """As above, by OpenSSL's program with its session in a file."""
     session = folder / "session.pem"

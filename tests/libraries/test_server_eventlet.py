@@ -1,5 +1,6 @@
 """eventlet"s wsgi server."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from libraries.servers import (
     Server,
     assert_resumes,
     assert_s_client_resumes,
+    assert_slow_client_holds_up_nobody,
     each_version,
     server_case,
     serving,
@@ -34,3 +36,8 @@ def test_eventlet_server_resumes_with_s_client(
     server: Server, version: str, tmp_path: Path
 ) -> None:
     assert_s_client_resumes(server, version, tmp_path)
+
+
+def test_slow_client_of_eventlet_holds_up_nobody(certificates: Certificates) -> None:
+    with socket.socket() as slow, serving(certificates, "server_eventlet.py") as server:
+        assert_slow_client_holds_up_nobody(server, slow)

@@ -1,5 +1,6 @@
 """gevent's pywsgi and StreamServer."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from libraries.servers import (
     Server,
     assert_resumes,
     assert_s_client_resumes,
+    assert_slow_client_holds_up_nobody,
     each_version,
     echo,
     server_case,
@@ -44,3 +46,11 @@ def test_pywsgi_of_gevent_resumes_with_s_client(
 def test_stream_server_of_gevent_resumes(certificates: Certificates, version: str) -> None:
     with serving(certificates, "server_gevent.py", "StreamServer") as server:
         assert_resumes(server, version, echo)
+
+
+def test_slow_client_of_gevent_holds_up_nobody(certificates: Certificates) -> None:
+    with (
+        socket.socket() as slow,
+        serving(certificates, "server_gevent.py", "pywsgi") as server,
+    ):
+        assert_slow_client_holds_up_nobody(server, slow)

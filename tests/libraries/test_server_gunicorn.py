@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from libraries.servers import (
     Server,
     assert_resumes,
     assert_s_client_resumes,
+    assert_slow_client_holds_up_nobody,
     each_version,
     post,
     server_case,
@@ -33,17 +35,18 @@ WORKERS = 4
 
 @contextmanager
 def gunicorn(
-    certificates: Certificates, kind: str, folder: Path, settings: str
+    certificates: Certificates, kind: str, folder: Path, settings: str, count: int = WORKERS
 ) -> Iterator[Server]:
     port, file = free_port(), folder / "settings.py"
     file.write_text(settings)
     command = (sys.executable, "-m", "gunicorn", "-c", file, "-b", f"127.0.0.1:{port}")
     files = ("--certfile", certificates.certificate_file, "--keyfile", certificates.key_file)
-    workers = ("-w", str(WORKERS), "-k", kind, "--graceful-timeout", "1")
+    workers = ("-w", str(count), "-k", kind, "--graceful-timeout", "1")
+    threads = ("--threads", "2") if kind == "gthread" else ()
     application = "server_echo:asgi" if kind == "asgi" else "server_echo:wsgi"
-    whole = (*command, *files, *workers, "--no-control-socket", application)
+    whole = (*command, *files, *workers, *threads, "--no-control-socket", application)
     with serving_by(certificates, port, *whole, ready="Listening at") as server:
-        server.program.wait_for("Booting worker with pid", WORKERS)
+        server.program.wait_for("Booting worker with pid", count)
         yield server
 
 
@@ -99,3 +102,15 @@ def test_workers_share_keys_also_if_each_makes_its_own_context(
 ) -> None:
     with gunicorn(certificates, kind, tmp_path, EXAMPLE + "\ndel when_ready\n") as server:
         assert_workers_share_keys(server, version)
+
+
+@pytest.mark.parametrize("kind", ["gthread", "gevent", "tornado", "asgi"])
+def test_slow_client_of_one_worker_holds_up_nobody(
+    certificates: Certificates, tmp_path: Path, kind: str
+) -> None:
+    settings = PATCHED if kind == "gevent" else EXAMPLE
+    with (
+        socket.socket() as slow,
+        gunicorn(certificates, kind, tmp_path, settings, count=1) as server,
+    ):
+        assert_slow_client_holds_up_nobody(server, slow)
