@@ -12,6 +12,7 @@ import pytest
 from conftest import Certificates
 from interop.programs import EXAMPLES, free_port
 from libraries.servers import (
+    HERE,
     Server,
     assert_resumes,
     assert_s_client_resumes,
@@ -39,9 +40,9 @@ def gunicorn(
 ) -> Iterator[Server]:
     port, file = free_port(), folder / "settings.py"
     file.write_text(settings)
-    command = (sys.executable, "-m", "gunicorn", "-c", file, "-b", f"127.0.0.1:{port}")
+    command = (sys.executable, HERE / "server_gunicorn.py", "-c", file)
     files = ("--certfile", certificates.certificate_file, "--keyfile", certificates.key_file)
-    workers = ("-w", str(count), "-k", kind, "--graceful-timeout", "1")
+    workers = ("-b", f"127.0.0.1:{port}", "-w", str(count), "-k", kind, "--graceful-timeout", "1")
     threads = ("--threads", "2") if kind == "gthread" else ()
     application = "server_echo:asgi" if kind == "asgi" else "server_echo:wsgi"
     whole = (*command, *files, *workers, *threads, "--no-control-socket", application)
