@@ -1,0 +1,35 @@
+"""Sanic"s own server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Certificates
+from libraries.servers import (
+    Server,
+    assert_resumes,
+    assert_s_client_resumes,
+    each_version,
+    server_case,
+    serving,
+)
+
+pytestmark = server_case(
+    "sanic", "its own server", "`application.run(ssl=ctx, single_process=True)`"
+)
+
+
+@pytest.fixture(scope="module")
+def server(certificates: Certificates) -> Iterator[Server]:
+    with serving(certificates, "server_sanic.py", ready="Starting worker") as server:
+        yield server
+
+
+@each_version
+def test_sanic_server_resumes(server: Server, version: str) -> None:
+    assert_resumes(server, version)
+
+
+@each_version
+def test_sanic_server_resumes_with_s_client(server: Server, version: str, tmp_path: Path) -> None:
+    assert_s_client_resumes(server, version, tmp_path)

@@ -1,0 +1,24 @@
+"""uvloop under asyncio's streams as a server, with TLS from the start and after STARTTLS."""
+
+import functools
+
+from conftest import Certificates
+from libraries.servers import assert_resumes, each_version, echo, server_case, serving
+
+pytestmark = server_case(
+    "uvloop",
+    "asyncio's streams, `start_tls` too",
+    "`start_server(…, ssl=ctx)`, `writer.start_tls(ctx)`",
+)
+
+
+@each_version
+def test_start_server_of_uvloop_resumes(certificates: Certificates, version: str) -> None:
+    with serving(certificates, "server_asyncio.py", "uvloop", "start_server") as server:
+        assert_resumes(server, version, echo)
+
+
+@each_version
+def test_start_tls_of_a_uvloop_server_resumes(certificates: Certificates, version: str) -> None:
+    with serving(certificates, "server_asyncio.py", "uvloop", "start_tls") as server:
+        assert_resumes(server, version, functools.partial(echo, before=b"STARTTLS\n"))
