@@ -19,7 +19,14 @@ import pytest
 from conftest import HOST, Certificates
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PACKAGES = {"gnutls-cli": "gnutls-bin", "gnutls-serv": "gnutls-bin", "openssl": "openssl"}
+PACKAGES = {
+    "gnutls-cli": "gnutls-bin",
+    "gnutls-serv": "gnutls-bin",
+    "mosquitto": "mosquitto",
+    "nats-server": "nats-server",
+    "openssl": "openssl",
+    "redis-server": "redis-server",
+}
 SECONDS = 30
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
@@ -63,7 +70,7 @@ each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 
 def find(name: str) -> str:
     """The path of a foreign program."""
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if path is None:
         package = PACKAGES[name]
         pytest.fail(f"{name} is missing: install the Debian package {package}.", pytrace=False)
