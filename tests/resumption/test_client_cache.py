@@ -326,6 +326,8 @@ def test_ticket_that_is_not_renewed_goes_back_when_its_connection_ends(
         assert made.ticket
         assert made.ticket in last
         assert store.kept == [], "not before"
+        made.client._sslobj.end()
+        made.client._sslobj.end()  # as unwrap and close do, one after the other
         del made
         assert store.kept == [last], "as it was, so it lives no longer"
 
@@ -416,6 +418,18 @@ def test_after_a_failed_tls12_session_only_tickets_are_offered_for_a_day(
     client = client_context(certificates, sessions=store)
     connect(client, old)
     assert connect(client, old).resumed == (True, True)
+
+
+def test_ticket_by_hand_is_offered_while_only_tickets_are(certificates: Certificates) -> None:
+    client = client_context(certificates, sessions=MemoryStore())
+    old, new = server_context(certificates, TLS12), server_context(certificates, TLS13)
+    ticket, other = (connect(client, server).client.session for server in (new, old))
+    client = client_context(certificates, sessions=MemoryStore())
+    connect(client, old)
+    break_off(client, old)
+    assert connect(client, new, session=ticket).resumed == (True, True)
+    made = connect(client, old, session=other)
+    assert (made.resumed, made.client.miss_reason) == ((False, False), MissReason.AFTER_FAILURE)
 
 
 def test_failure_without_a_session_leaves_no_mark(certificates: Certificates) -> None:
