@@ -13,6 +13,8 @@ from libraries.peers import Server, http_echo, serving
 from libraries.report import Report
 from libraries.trial import VERSIONS, Record, Trial
 
+from gnutls_resume import HandshakeKind
+
 REPORT = pytest.StashKey[Report]()
 
 
@@ -42,6 +44,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def record(request: pytest.FixtureRequest) -> Record:
     """What a case has seen goes into the row of its marker."""
     return partial(request.config.stash[REPORT].add, request.node.get_closest_marker("case"))
+
+
+@pytest.fixture
+def server_row(request: pytest.FixtureRequest, record: Record) -> None:
+    """What a case of a server asserts: a new connection, and others that resume."""
+    if "version" in request.fixturenames:
+        version = request.getfixturevalue("version")
+        record(version, [HandshakeKind.FULL], [HandshakeKind.RESUMED_TICKET])
 
 
 @pytest.fixture(params=VERSIONS)

@@ -37,7 +37,8 @@ UNREACHABLE = {
     "pycurl, curl_cffi": "TLS is libcurl's, in C",
     "aioquic": "TLS 1.3 of its own, for QUIC",
     "granian": "TLS is rustls, in Rust",
-    "waitress": "has no TLS",
+    "daphne": "takes Twisted's endpoint strings, which name files",
+    "waitress, Django's runserver": "have no TLS",
     "pyftpdlib, mitmproxy": "take a `Context` of pyOpenSSL; not tried with an adapter as Twisted's",
 }
 

@@ -7,9 +7,14 @@ SIZE = 256 * 1024  # of servers.BODY
 
 def wsgi(environ, start_response):
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    print("served by", os.getpid())
+    tell_who_serves()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
+
+
+def tell_who_serves():
+    # In one piece: several processes write.
+    print(f"served by {os.getpid()}\n", end="")
 
 
 async def asgi(scope, receive, send):
@@ -23,7 +28,7 @@ async def asgi(scope, receive, send):
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    print("served by", os.getpid())
+    tell_who_serves()
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

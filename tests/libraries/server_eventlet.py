@@ -1,5 +1,10 @@
 """eventlet's wsgi server; the standard library is patched before anything else."""
 
+import os
+
+# Its resolver imports dnspython, which imports trio, which it cannot patch.
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"
+
 import eventlet
 
 eventlet.monkey_patch()

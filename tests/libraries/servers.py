@@ -31,6 +31,7 @@ def server_case(library: str, serves: str, recipe: str) -> list[pytest.MarkDecor
     return [
         pytest.mark.libraries,
         pytest.mark.case(library, serves, recipe, direction="server"),
+        pytest.mark.usefixtures("server_row"),
     ]
 
 
