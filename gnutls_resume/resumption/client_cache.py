@@ -197,6 +197,8 @@ class Attempt:
     def accepted(self, not_after: int | None, version: Protocol | None, *, resumed: bool) -> None:
         """The handshake and the verification have succeeded: learn from now on."""
         self._verified = True
+        if self._over:  # only a timeout, after which it went on
+            self._forget()
         session = self._session
         now = int(time.time())
         # From one resumption to the next a session grows no younger.
@@ -276,6 +278,9 @@ class Attempt:
     def refused(self) -> None:
         """The peer's certificate was refused: forget all sessions of this key."""
         self._over = True
+        self._forget()
+
+    def _forget(self) -> None:
         if self._cache is None:
             return
         try:

@@ -309,6 +309,14 @@ def test_data_behind_a_late_ticket_are_read_at_once(certificates: Certificates) 
     assert pair.client.read(ASKED_BY_ASYNCIO) == b"behind it"
 
 
+def test_more_may_be_asked_for_than_there_will_ever_be(certificates: Certificates) -> None:
+    pair = bios(certificates, SSLContext).handshake()
+    for n in (1 << 31, 1 << 40):
+        pair.server.write(b"little")
+        pair.move()
+        assert pair.client.read(n) == b"little"
+
+
 def test_bytes_fed_one_at_a_time_come_out(certificates: Certificates) -> None:
     pair = bios(certificates, SSLContext).handshake()
     pair.say()

@@ -445,17 +445,11 @@ def test_reads_and_writes_go_on_after_a_timeout(
 
 
 def test_a_timeout_inside_a_record_loses_nothing(certificates: Certificates) -> None:
-    pair = Bios(client_context(certificates), server_context(certificates)).handshake()
-    del pair
     one, other = tcp_pair()
-    relay_one, relay_other = tcp_pair()
     client = client_context(certificates).wrap_socket(
         one, server_hostname=HOST, do_handshake_on_connect=False
     )
     server = End(server_context(certificates, ssl.SSLContext), server_side=True)
-    one.close()
-    relay_one.close()
-    relay_other.close()
     other.settimeout(TOO_LONG)
     client.settimeout(TOO_LONG)
     with client, other:
@@ -564,6 +558,40 @@ def test_a_timeout_after_the_first_byte_makes_the_next_handshake_full(
         other.sendall(b"\x16")
         assert isinstance(failure(tls.do_handshake), TimeoutError)
     assert not resumed(client, server)
+
+
+@each_version
+def test_a_handshake_that_goes_on_after_such_a_timeout_is_none_that_failed(
+    certificates: Certificates, version: ssl.TLSVersion
+) -> None:
+    client = client_context(certificates, version=version)
+    server = server_context(certificates, ssl.SSLContext, version)
+    assert not resumed(client, server)
+    one, other = tcp_pair()
+    tls = client.wrap_socket(one, server_hostname=HOST, do_handshake_on_connect=False)
+    end = End(server, server_side=True)
+    tls.settimeout(0.05)
+    other.settimeout(TOO_LONG)
+    with tls, other:
+        assert isinstance(failure(tls.do_handshake), TimeoutError)
+        end.incoming.write(other.recv(65_536))
+        with pytest.raises(ssl.SSLWantReadError):
+            end.object.do_handshake()
+        flight = end.outgoing.read()
+        other.sendall(flight[:10])
+        assert isinstance(failure(tls.do_handshake), TimeoutError)
+        tls.settimeout(TOO_LONG)
+        other.sendall(flight[10:])
+        tls.do_handshake()
+        assert tls.session_reused
+        end.incoming.write(other.recv(65_536))
+        end.object.do_handshake()
+        end.object.write(b"data")
+        other.sendall(end.outgoing.read())
+        assert tls.recv(4) == b"data"
+    with connected(client, server) as pair:
+        assert pair.client.miss_reason is not MissReason.AFTER_FAILURE
+        assert pair.client.session_reused == (version == ssl.TLSVersion.TLSv1_3)
 
 
 def test_a_refused_connect_forgets_nothing(certificates: Certificates) -> None:
@@ -720,6 +748,16 @@ def test_first_handshake_on_a_bio_raises_ssl_errors_only(
     pair.ends = (end, pair.ends[1])
     ours, _ = pair.outcomes()
     assert isinstance(ours, ssl.SSLError)
+
+
+def test_what_goes_wrong_before_the_first_flight_is_an_ssl_error_too(
+    certificates: Certificates,
+) -> None:
+    end = End(client_context(certificates), server_hostname=HOST)
+    end.object._sslobj._given = object()  # no session at all
+    error = failure(end.object.do_handshake)
+    assert isinstance(error, ssl.SSLError)
+    assert isinstance(error.__cause__, AttributeError)
 
 
 def test_on_a_socket_a_callbacks_own_exception_comes_out(certificates: Certificates) -> None:

@@ -12,6 +12,7 @@ from drop_in.peers import (
     client_context,
     connected,
     each_version,
+    failure,
     server_context,
     told,
 )
@@ -142,6 +143,26 @@ def test_reasons_of_a_client(certificates: Certificates, version: ssl.TLSVersion
         MissReason.POLICY_CHANGED,
         MissReason.STORE_ERROR,
     }
+
+
+def test_resumption_by_session_id_is_told_as_such(certificates: Certificates) -> None:
+    version = ssl.TLSVersion.TLSv1_2
+    server = server_context(certificates, ssl.SSLContext, version)
+    client = client_context(certificates, version=version)
+    for context in (server, client):
+        context.options |= ssl.OP_NO_TICKET
+    kinds = (HandshakeKind.FULL, *[HandshakeKind.RESUMED_SESSION_ID] * 2)
+    for kind in kinds:
+        pair = connect(client, server)
+        # OpenSSL forgets a session whose connection has not said its end.
+        assert told(failure(pair.server.unwrap))[0] is ssl.SSLWantReadError
+        assert pair.client.handshake_kind is kind
+        if kind is HandshakeKind.FULL:
+            continue
+        assert pair.server.session_reused
+        assert pair.client.session.has_ticket is False
+        assert pair.client.session.ticket_lifetime_hint == 0
+    assert client.stats["client_resumed_session_id"] == client.session_stats()["hits"] == 2
 
 
 class Rubbish(MemoryStore):

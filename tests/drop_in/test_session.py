@@ -108,6 +108,9 @@ def test_bytes_of_a_session_resume_another_context_of_the_same_settings(
     for sealing_key in (key, None, SealingKey.generate()):
         client = by_hand(certificates, version=version, sealing_key=sealing_key)
         assert outcome_of(client, server, again) == (True, None)
+        pair = Bios(client, server, session=again).handshake()
+        if version == ssl.TLSVersion.TLSv1_2:  # it stays the same session
+            assert bytes(pair.client.session) == data
     # In the memory of the process another key is used.
     remembering = client_context(certificates, version=version)
     assert outcome_of(remembering, server, again) == (True, None)

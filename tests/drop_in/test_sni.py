@@ -312,6 +312,25 @@ def test_the_chosen_context_decides_whether_clients_need_a_certificate(
         assert pair.server.getpeercert()["subjectAltName"] == (("email", "client@example.org"),)
 
 
+@each_version
+def test_the_chosen_context_decides_whose_certificates_are_good(
+    certificates: Certificates, version: ssl.TLSVersion
+) -> None:
+    """One way the first context asks for none, the other way it trusts whom the second does not."""
+    for first_asks in (False, True):
+        hosts = Hosts(certificates, version)
+        if first_asks:
+            wanting_certificates(hosts.first, certificates)
+        hosts.second.load_verify_locations(cadata=certificates.other_trust.decode())
+        hosts.second.verify_mode = ssl.CERT_REQUIRED
+        client = with_certificate(hosts.client(certificates), certificates)
+        Bios(client, hosts.first).handshake()
+        ours, theirs = Bios(client, hosts.first, hostname="second.example").outcomes()
+        assert isinstance(theirs, ssl.SSLCertVerificationError)
+        assert theirs.verify_code == 20
+        assert ours is None or isinstance(ours, ssl.SSLError)
+
+
 def test_a_context_of_the_standard_library_is_refused(
     certificates: Certificates, unraisable: list[Any]
 ) -> None:
