@@ -323,13 +323,13 @@ class SSLContext(ssl.SSLContext):
 
     def get_ca_certs(self, binary_form: bool = False) -> list[Any]:  # noqa: FBT001, FBT002
         """The authorities that were loaded, as dictionaries or in DER."""
-        ders = [der for der in self._trust.anchors.values() if Certificate(der).is_ca]
+        ders = [der for der in self._trust.anchors.values() if is_authority(der)]
         return list(ders) if binary_form else [decode(der) for der in ders]
 
     def cert_store_stats(self) -> dict[str, int]:
         """How many certificates, authorities among them, and revocation lists were loaded."""
         anchors = self._trust.anchors.values()
-        authorities = sum(Certificate(der).is_ca for der in anchors)
+        authorities = sum(is_authority(der) for der in anchors)
         return {"x509": len(anchors), "crl": len(self._trust.crls), "x509_ca": authorities}
 
     # -- protocols and ciphers ----------------------------------------------------------------
@@ -433,6 +433,13 @@ def check_hostname(name: str) -> None:
         raise ValueError("server_hostname cannot be an empty string or start with a leading dot.")
     if "\0" in name:
         raise TypeError("argument must be encoded string without null bytes, not str")
+
+
+def is_authority(der: bytes) -> bool:
+    """Whether it may sign certificates: it says so, or is so old that it cannot say."""
+    certificate = Certificate(der)
+    old = certificate.version == 1 and certificate.issued_by(certificate)
+    return certificate.is_ca or old
 
 
 def names_in(der: bytes) -> tuple[str, ...]:

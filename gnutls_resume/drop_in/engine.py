@@ -658,6 +658,12 @@ class Certificate:
     def __init__(self, der: bytes) -> None:
         self._der = der
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Certificate) and self._der == other._der
+
+    def __hash__(self) -> int:
+        return hash(self._der)
+
     def public_bytes(self, encoding: int = 1) -> bytes | str:
         """In PEM (1, a str) or DER (2)."""
         return self._der if encoding == 2 else ssl.DER_cert_to_PEM_cert(self._der)  # noqa: PLR2004
