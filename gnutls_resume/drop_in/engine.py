@@ -14,6 +14,7 @@ import contextlib
 import copy
 import functools
 import ipaddress
+import logging
 import os
 import ssl
 import threading
@@ -59,7 +60,7 @@ from gnutls_resume.errors import (
     WantWriteError,
 )
 from gnutls_resume.resumption.client_cache import Attempt
-from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome, report
+from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome, log, report
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import PeerCheck
 
@@ -82,7 +83,8 @@ ALPN_SERVER_PRECEDENCE = 2  # as the standard library's servers choose
 ASKED_FOR_MORE = {"GNUTLS_E_REAUTH_REQUEST", "GNUTLS_E_REHANDSHAKE"}
 MAX_READ = 65_536  # bytes; four records
 LATE_RECORDS = 8  # that are read away at a close
-NO_RENEGOTIATION = 100  # an alert, RFC 5246 §7.2.2
+# Alerts, RFC 8446 §6 and RFC 5246 §7.2.2.
+HANDSHAKE_FAILURE, INTERNAL_ERROR, NO_RENEGOTIATION = 40, 80, 100
 HAS_FAILED = "SSL_HANDSHAKE_FAILURE", "the handshake has failed before"
 AUTOMATIC_TICKETS = 2  # GnuTLS's own number
 
@@ -99,7 +101,9 @@ class BIO(Protocol):
 
 
 class RefusedByCallbackError(AlertError):
-    """The sni_callback has returned an alert's number."""
+    """The sni_callback has returned an alert's number, or has failed. A server that waits for
+    connections survives an OSError, which this becomes, and not whatever a callback raises.
+    """
 
 
 class Engine:
@@ -287,6 +291,7 @@ class Engine:
                 raise self._failed(error)  # noqa: B904 - it says from what itself
 
     def _begin(self) -> None:
+        self._resuming.counters.count("server_started" if self.server_side else "client_started")
         if self._attempt is None:
             if not self._chooses:
                 self._configure_server()
@@ -394,7 +399,9 @@ class Engine:
             trust = None if check.verifier is None else check.verifier.trust_list
             return verification_error(error, check.chain, trust, check.hostname)
         if isinstance(error, RefusedByCallbackError):
-            return ssl_error("CALLBACK_FAILED", "callback failed")
+            made = ssl_error("CALLBACK_FAILED", "callback failed")
+            made.__cause__ = error.__cause__
+            return made
         if isinstance(error, GnuTLSError):
             transport = self._session.transport
             assert transport is not None
@@ -664,6 +671,10 @@ class Certificate:
     def __hash__(self) -> int:
         return hash(self._der)
 
+    def __repr__(self) -> str:
+        names = (f"{key}={value}" for names in self.get_info()["subject"] for key, value in names)
+        return f"<Certificate {', '.join(names)}>"
+
     def public_bytes(self, encoding: int = 1) -> bytes | str:
         """In PEM (1, a str) or DER (2)."""
         return self._der if encoding == 2 else ssl.DER_cert_to_PEM_cert(self._der)  # noqa: PLR2004
@@ -704,17 +715,27 @@ def sni_hook(
         if called or one is None:
             return
         called = True
-        answer = callback(one.owner, session.client_hello_server_name(), one.context)
+        try:
+            answer = callback(one.owner, session.client_hello_server_name(), one.context)
+        except Exception as error:  # perhaps of nothing but the name that a client has sent
+            log(logging.ERROR, "sni_callback failed", exc_info=True)
+            raise refused_by_callback(HANDSHAKE_FAILURE) from error
         if answer is None:
             one._configure_server()  # noqa: SLF001
-            return
-        if not isinstance(answer, int):
-            raise TypeError(f"sni_callback must return None or an int, not {type(answer).__name__}")
-        refusal = RefusedByCallbackError("the sni_callback has refused the server name")
-        refusal.alert = answer
-        raise refusal
+        elif isinstance(answer, int):
+            raise refused_by_callback(answer)
+        else:
+            kind = type(answer).__name__
+            log(logging.ERROR, "sni_callback must return None or an int, not %s", kind)
+            raise refused_by_callback(INTERNAL_ERROR)
 
     return hook
+
+
+def refused_by_callback(alert: int) -> RefusedByCallbackError:
+    error = RefusedByCallbackError("the sni_callback has refused the server name")
+    error.alert = alert
+    return error
 
 
 writing_keys = threading.Lock()
