@@ -16,6 +16,7 @@ import functools
 import ipaddress
 import logging
 import os
+import socket
 import ssl
 import threading
 import time
@@ -288,6 +289,8 @@ class Engine:
             except (WantReadError, WantWriteError) as error:
                 raise translated(error) from None
             except Exception as error:  # noqa: BLE001
+                if self._sock is not None and isinstance(error, GnuTLSError):
+                    read_away(self._sock())
                 raise self._failed(error)  # noqa: B904 - it says from what itself
 
     def _begin(self) -> None:
@@ -696,6 +699,17 @@ def refused(text: str, alert: int) -> AlertError:
     error = AlertError(text)
     error.alert = alert
     return error
+
+
+def read_away(sock: socket.socket | None) -> None:
+    """What a peer has sent after that which ends the handshake: a close over unread data is a
+    reset, and could cost it the alert that says why.
+    """
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            for _ in range(LATE_RECORDS):
+                if not socket.socket.recv(sock, MAX_READ, socket.MSG_DONTWAIT):
+                    break
 
 
 def timed_out(error: TimeoutError, word: str) -> TimeoutError:
