@@ -662,6 +662,16 @@ class Engine:
         )
 
 
+SHORT_NAMES = {  # RFC 4514 §3
+    "commonName": "CN",
+    "countryName": "C",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "stateOrProvinceName": "ST",
+}
+
+
 class Certificate:
     """What ``ssl`` asks of a certificate in a chain."""
 
@@ -675,7 +685,8 @@ class Certificate:
         return hash(self._der)
 
     def __repr__(self) -> str:
-        names = (f"{key}={value}" for names in self.get_info()["subject"] for key, value in names)
+        pairs = (pair for pairs in self.get_info()["subject"] for pair in pairs)
+        names = (f"{SHORT_NAMES.get(kind, kind)}={value}" for kind, value in pairs)
         return f"<Certificate {', '.join(names)}>"
 
     def public_bytes(self, encoding: int = 1) -> bytes | str:
