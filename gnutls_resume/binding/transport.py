@@ -3,6 +3,7 @@
 Both move their bytes in C (``transport.c``); Python is not called for a record.
 """
 
+import _socket
 import errno
 import os
 import weakref
@@ -25,6 +26,13 @@ class Socket(Protocol):
 
     def fileno(self) -> int: ...
     def gettimeout(self) -> float | None: ...
+
+
+def timeout_of(sock: Socket) -> float | None:
+    """What the descriptor does. eventlet's sockets say None, and never block."""
+    if isinstance(sock, _socket.socket):
+        return _socket.socket.gettimeout(sock)
+    return sock.gettimeout()
 
 
 def fits(carrier: object) -> bool:
@@ -94,11 +102,16 @@ class MemoryTransport(Transport):
         """How many bytes wait for ``drain``."""
         return lib.gr_pending(self.c)
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes were fed and not read yet."""
+        return lib.gr_unread(self.c, ffi.NULL, 0)
+
     def unread(self) -> bytes:
         """Take back what was fed and belongs to no record that was read: data in clear after
         the close_notify.
         """
-        size = lib.gr_unread(self.c, ffi.NULL, 0)
+        size = self.waiting
         buffer = uncleared(CHARS, size)
         return bytes(ffi.buffer(buffer, lib.gr_unread(self.c, buffer, size)))
 
@@ -124,7 +137,7 @@ class SocketTransport(Transport):
 
     def begin(self, direction: int) -> None:
         sock, descriptor = self._alive()
-        timeout = sock.gettimeout()
+        timeout = timeout_of(sock)
         if self.patience is not None:
             timeout = self.patience if timeout is None else min(timeout, self.patience)
         lib.gr_begin(self.c, direction, descriptor, -1.0 if timeout is None else timeout)

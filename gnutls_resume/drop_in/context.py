@@ -50,6 +50,7 @@ Password = str | bytes | bytearray | Callable[[], str | bytes | bytearray] | Non
 DEFAULT_CIPHERS = {"DEFAULT", getattr(ssl, "_DEFAULT_CIPHERS", "DEFAULT")}
 # For which value of server_side a context is no good.
 WRONG_SIDES = {ssl.PROTOCOL_TLS_CLIENT: True, ssl.PROTOCOL_TLS_SERVER: False}
+BASE = ssl.SSLContext
 CHECKS: dict[str, Callable[[int], None]] = {
     "options": options.check_options,
     "verify_flags": options.check_verify_flags,
@@ -91,6 +92,7 @@ class SSLContext(ssl.SSLContext):
         close_wait: float = 0.02,
         on_handshake: OnHandshake | None = None,
     ) -> None:
+        check_base()
         self._wrong_side = WRONG_SIDES.get(self.protocol)
         self._partition = bytes(check_bytes("partition", partition))
         priority_for(priority)
@@ -184,6 +186,7 @@ class SSLContext(ssl.SSLContext):
         return settings, self._resuming
 
     def _read_settings(self, *, server_side: bool) -> Settings:
+        check_base()
         versions = options.versions_of(self)
         priority = options.priority_for(self, self._priority, versions, server_side=server_side)
         flags = self.verify_flags
@@ -423,6 +426,15 @@ class SSLContext(ssl.SSLContext):
     def sealing_key(self) -> SealingKey | None:
         """What sessions of this context are sealed under, outside of this process's memory."""
         return self._resuming.sealing_key
+
+
+def check_base() -> None:
+    """``ssl`` finds its own class by the name that gevent and eventlet give to theirs."""
+    if ssl.SSLContext is not BASE:
+        raise RuntimeError(
+            "ssl.SSLContext was replaced after gnutls_resume was imported: let gevent or eventlet "
+            "patch first, then import gnutls_resume"
+        )
 
 
 def check_hostname(name: str) -> None:

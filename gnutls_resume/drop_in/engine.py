@@ -453,7 +453,7 @@ class Engine:
                     return received
 
     def _broken(self, error: GnuTLSError) -> ssl.SSLError:
-        """The error of a read; of a later one too, where GnuTLS would only say that it is over."""
+        """The error of an operation; of a later one too, where GnuTLS only says that it is over."""
         if error.name == "GNUTLS_E_INVALID_SESSION":
             return eof_error() if self._end is None else copy.copy(self._end)
         made = translated(error)
@@ -493,8 +493,11 @@ class Engine:
         """Bytes that a read returns without waiting."""
         if self.outcome is None:
             return 0
+        transport = self._session.transport
+        # uvloop reads as long as there is something here or in the BIO, which we have emptied.
+        waiting = transport.waiting if isinstance(transport, MemoryTransport) else 0
         try:
-            return self._session.record_check_pending()
+            return self._session.record_check_pending() + waiting
         except MisuseError:  # another thread waits in shutdown, and drops what comes
             return 0
 
@@ -577,7 +580,7 @@ class Engine:
         try:
             return self._moving(call, *args)
         except GnuTLSError as error:
-            raise translated(error) from None
+            raise self._broken(error) from None
         except TimeoutError as error:
             raise timed_out(error, word) from None
 
