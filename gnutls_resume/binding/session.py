@@ -107,7 +107,7 @@ AGAIN, INTERRUPTED, WARNING = (
     lib.GNUTLS_E_INTERRUPTED,
     lib.GNUTLS_E_WARNING_ALERT_RECEIVED,  # not fatal: RFC 5246 §7.2.2
 )
-TICKET_PATIENCE = 0.06  # seconds; as GnuTLS's own, which would lose a part of a record
+TICKET_PATIENCE = 60  # milliseconds; as GnuTLS's own, which would lose a part of a record
 FULL = "the transport takes no more for now"
 TIMED_OUT = "the operation timed out"
 
@@ -520,27 +520,26 @@ class Session:
     # -- resumption ---------------------------------------------------------------------------
 
     @rule(READ, DONE, CLIENT)
-    def get_data(self, *, patience: float = TICKET_PATIENCE) -> bytes | None:
+    def get_data(self) -> bytes | None:
         """The session in an envelope, for ``set_data`` of a later one; None if the server has
         given no ticket (``gnutls_session_get_data2``). Holds secrets.
 
         In TLS 1.3 it is the last ticket received. If none has come yet, one record is waited for,
-        up to `patience` seconds, and read, where the transport waits at all. Raises
-        InvalidSessionError if the connection has failed, or the session is too large; as
-        ``set_data`` for the sealing.
+        up to 60 ms, and read, where the transport waits at all. Raises InvalidSessionError if
+        the connection has failed, or the session is too large; as ``set_data`` for the sealing.
         """
         if self._version() >= Protocol.TLS1_3 and not self.own.tickets:
-            return self._wait_for_ticket(patience)
+            return self._wait_for_ticket()
         with Freed(wipe=True) as datum:
             code = lib.gnutls_session_get_data2(self._c, datum)
             if code < 0:
                 raise session_error_for(code)
             return self._seal_client(datum)
 
-    def _wait_for_ticket(self, patience: float) -> bytes | None:
+    def _wait_for_ticket(self) -> bytes | None:
         carrier = self._attached()
         carrier.begin(READ)
-        if not lib.gr_record_comes(carrier.c, round(patience * 1000)):
+        if not lib.gr_record_comes(carrier.c, TICKET_PATIENCE):
             return None
         with Freed(wipe=True) as datum:
             self._exchange(READ, lib.gnutls_session_get_data2, datum)

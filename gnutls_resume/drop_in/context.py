@@ -429,8 +429,10 @@ class SSLContext(ssl.SSLContext):
 
 
 def check_base() -> None:
-    """``ssl`` finds its own class by the name that gevent and eventlet give to theirs."""
-    if ssl.SSLContext is not BASE:
+    """``ssl`` finds its own class by the name that gevent and eventlet give to theirs. While it
+    wraps, eventlet puts the original back.
+    """
+    if not issubclass(BASE, ssl.SSLContext):
         raise RuntimeError(
             "ssl.SSLContext was replaced after gnutls_resume was imported: let gevent or eventlet "
             "patch first, then import gnutls_resume"

@@ -8,14 +8,14 @@ is that object; what stands above it is the standard library's own code. Rules:
 - On a BIO a write is complete, and the first ``do_handshake`` raises nothing but ``ssl.SSLError``
   (asyncio waits for a minute otherwise).
 - One thread reads while another writes; a second reader or writer waits for the first.
+
+One class in one file, a little over the usual size, since the standard library wants all of these
+names of one object; what needs none of its state stands beside it (hooks.py, chain.py).
 """
 
 import _socket
 import contextlib
 import copy
-import functools
-import ipaddress
-import logging
 import os
 import ssl
 import threading
@@ -40,20 +40,23 @@ from gnutls_resume.binding._check import alert_for
 from gnutls_resume.binding.envelope import Kind
 from gnutls_resume.binding.ticket import TicketOffer
 from gnutls_resume.binding.transport import SocketTransport
+from gnutls_resume.drop_in.chain import Certificate
 from gnutls_resume.drop_in.cipher import cipher_of
 from gnutls_resume.drop_in.exceptions import (
     client_error,
     eof_error,
+    refused,
     ssl_error,
+    timed_out,
     translated,
     verification_error,
 )
-from gnutls_resume.drop_in.options import Settings
+from gnutls_resume.drop_in.hooks import RefusedByCallbackError, keylog_for, sni_hook
+from gnutls_resume.drop_in.options import Settings, is_ip_address
 from gnutls_resume.drop_in.peercert import decode
 from gnutls_resume.drop_in.resuming import Resuming
 from gnutls_resume.drop_in.session import SSLSession
 from gnutls_resume.errors import (
-    AlertError,
     GnuTLSError,
     MisuseError,
     VerificationError,
@@ -61,7 +64,7 @@ from gnutls_resume.errors import (
     WantWriteError,
 )
 from gnutls_resume.resumption.client_cache import Attempt
-from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome, log, report
+from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome, report
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import PeerCheck
 
@@ -84,8 +87,7 @@ ALPN_SERVER_PRECEDENCE = 2  # as the standard library's servers choose
 ASKED_FOR_MORE = {"GNUTLS_E_REAUTH_REQUEST", "GNUTLS_E_REHANDSHAKE"}
 MAX_READ = 65_536  # bytes; four records
 LATE_RECORDS = 8  # that are read away at a close
-# Alerts, RFC 8446 §6 and RFC 5246 §7.2.2.
-HANDSHAKE_FAILURE, INTERNAL_ERROR, NO_RENEGOTIATION = 40, 80, 100
+NO_RENEGOTIATION = 100  # an alert, RFC 5246 §7.2.2
 HAS_FAILED = "SSL_HANDSHAKE_FAILURE", "the handshake has failed before"
 AUTOMATIC_TICKETS = 2  # GnuTLS's own number
 
@@ -101,10 +103,8 @@ class BIO(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
-class RefusedByCallbackError(AlertError):
-    """The sni_callback has returned an alert's number, or has failed. A server that waits for
-    connections survives an OSError, which this becomes, and not whatever a callback raises.
-    """
+class EnoughError(Exception):
+    """No more tickets are waited for."""
 
 
 class Engine:
@@ -566,13 +566,33 @@ class Engine:
         ):
             return
         try:
-            with contextlib.suppress(GnuTLSError, OSError):
-                self._session.get_data(patience=patience)
-                transport.patience = 0.0
-                for _ in range(LATE_RECORDS):
-                    self._session.record_recv()
+            transport.patience = patience
+            self._read_tickets(1 if self._resumed else 2)  # as servers send by custom
+            transport.patience = 0
+            for _ in range(LATE_RECORDS):
+                self._session.record_recv()
+        except (GnuTLSError, OSError):
+            pass  # there is nothing more
         finally:
             self._reading.release()
+
+    def _read_tickets(self, expected: int) -> None:
+        """Read until so many are there, or anything else has come."""
+        session, attempt = self._session, self._attempt
+        assert attempt is not None
+
+        def keep(data: bytes, lifetime: int) -> None:
+            attempt.keep_ticket(data, lifetime)
+            if session.own.tickets >= expected:
+                raise EnoughError
+
+        session.ticket_function = keep
+        try:
+            session.record_recv()
+        except EnoughError:
+            pass
+        finally:
+            session.ticket_function = attempt.keep_ticket  # which does not hold the session
 
     # -- how an operation runs ----------------------------------------------------------------
 
@@ -665,54 +685,11 @@ class Engine:
         )
 
 
-SHORT_NAMES = {  # RFC 4514 §3
-    "commonName": "CN",
-    "countryName": "C",
-    "localityName": "L",
-    "organizationName": "O",
-    "organizationalUnitName": "OU",
-    "stateOrProvinceName": "ST",
-}
-
-
-class Certificate:
-    """What ``ssl`` asks of a certificate in a chain."""
-
-    def __init__(self, der: bytes) -> None:
-        self._der = der
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Certificate) and self._der == other._der
-
-    def __hash__(self) -> int:
-        return hash(self._der)
-
-    def __repr__(self) -> str:
-        pairs = (pair for pairs in self.get_info()["subject"] for pair in pairs)
-        names = (f"{SHORT_NAMES.get(kind, kind)}={value}" for kind, value in pairs)
-        return f"<Certificate {', '.join(names)}>"
-
-    def public_bytes(self, encoding: int = 1) -> bytes | str:
-        """In PEM (1, a str) or DER (2)."""
-        return self._der if encoding == 2 else ssl.DER_cert_to_PEM_cert(self._der)  # noqa: PLR2004
-
-    def get_info(self) -> dict[str, Any]:
-        """As ``getpeercert()`` tells it."""
-        return decode(self._der)
-
-
 SERVER_MISSES = {
     TicketOffer.NONE: MissReason.NONE_OFFERED,
     TicketOffer.UNKNOWN_KEY: MissReason.KEY_UNKNOWN,
     TicketOffer.KNOWN_KEY: MissReason.REFUSED,
 }
-
-
-def refused(text: str, alert: int) -> AlertError:
-    """A resumption that must not be: RFC 8446 §6.2 has the alerts."""
-    error = AlertError(text)
-    error.alert = alert
-    return error
 
 
 def read_away(sock: _socket.socket | None) -> None:
@@ -724,70 +701,3 @@ def read_away(sock: _socket.socket | None) -> None:
             for _ in range(LATE_RECORDS):
                 if not _socket.socket.recv(sock, MAX_READ, _socket.MSG_DONTWAIT):
                     break
-
-
-def timed_out(error: TimeoutError, word: str) -> TimeoutError:
-    """As the standard library words it, unless it is the kernel's ETIMEDOUT."""
-    return error if error.errno is not None else TimeoutError(f"The {word} operation timed out")
-
-
-def sni_hook(
-    engine: "weakref.ref[Engine]", callback: Callable[[object, str | None, object], int | None]
-) -> Callable[..., None]:
-    """The hook that runs a context's sni_callback, once a connection."""
-    called = False
-
-    def hook(session: Session, *_: object) -> None:
-        nonlocal called
-        one = engine()
-        if called or one is None:
-            return
-        called = True
-        try:
-            answer = callback(one.owner, session.client_hello_server_name(), one.context)
-        except Exception as error:  # perhaps of nothing but the name that a client has sent
-            log(logging.ERROR, "sni_callback failed", exc_info=True)
-            raise refused_by_callback(HANDSHAKE_FAILURE) from error
-        if answer is None:
-            one._configure_server()  # noqa: SLF001
-        elif isinstance(answer, int):
-            raise refused_by_callback(answer)
-        else:
-            kind = type(answer).__name__
-            log(logging.ERROR, "sni_callback must return None or an int, not %s", kind)
-            raise refused_by_callback(INTERNAL_ERROR)
-
-    return hook
-
-
-def refused_by_callback(alert: int) -> RefusedByCallbackError:
-    error = RefusedByCallbackError("the sni_callback has refused the server name")
-    error.alert = alert
-    return error
-
-
-writing_keys = threading.Lock()
-
-
-def keylog_for(session: Session, path: str | os.PathLike[str]) -> Callable[[str, bytes], None]:
-    """What appends a connection's secrets to a file in the format of NSS."""
-    reference = weakref.ref(session)
-
-    def keylog(label: str, secret: bytes) -> None:
-        one = reference()
-        if one is not None:
-            line = f"{label} {one.get_random()[0].hex()} {secret.hex()}\n"
-            with writing_keys, open(path, "a", encoding="ascii") as file:  # noqa: PTH123
-                file.write(line)
-
-    return keylog
-
-
-@functools.lru_cache(maxsize=256)
-def is_ip_address(text: str) -> bool:
-    """Whether a host is named by its address: that is no name for SNI (RFC 6066 §3)."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -142,3 +142,15 @@ def translated(error: GnuTLSError) -> ssl.SSLError:
         return ssl_error(reason, reason.lower().replace("_", " "))
     reason = REASONS.get(error.name, error.name.removeprefix("GNUTLS_E_") or "INTERNAL_ERROR")
     return ssl_error(reason, f"{reason.lower().replace('_', ' ')} ({error})")
+
+
+def refused(text: str, alert: int) -> AlertError:
+    """A resumption that must not be: RFC 8446 §6.2 has the alerts."""
+    error = AlertError(text)
+    error.alert = alert
+    return error
+
+
+def timed_out(error: TimeoutError, word: str) -> TimeoutError:
+    """As the standard library words it, unless it is the kernel's ETIMEDOUT."""
+    return error if error.errno is not None else TimeoutError(f"The {word} operation timed out")

@@ -4,6 +4,8 @@ Nothing is silently ignored: what stands neither in `INERT_OPTIONS` nor in the c
 NotImplementedError, and docs/defaults.md says what each inert one means here.
 """
 
+import functools
+import ipaddress
 import os
 import ssl
 from collections.abc import Callable
@@ -165,3 +167,13 @@ def flags_for(context: ssl.SSLContext, *, server_side: bool, tickets: int) -> In
     if at_least("3.8.0"):
         flags |= InitFlag.NO_STATUS_REQUEST  # nobody looks at what is stapled, as in ssl
     return flags
+
+
+@functools.lru_cache(maxsize=256)
+def is_ip_address(text: str) -> bool:
+    """Whether a host is named by its address: that is no name for SNI (RFC 6066 §3)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -760,11 +760,13 @@ def test_what_goes_wrong_before_the_first_flight_is_an_ssl_error_too(
     assert isinstance(error.__cause__, AttributeError)
 
 
-def test_on_a_socket_a_callbacks_own_exception_comes_out(certificates: Certificates) -> None:
+def test_what_a_callback_raises_is_the_cause_of_an_ssl_error(certificates: Certificates) -> None:
+    """A server that accepts connections survives an OSError, and nothing else."""
     server = server_context(certificates)
     server.sni_callback = fail
     ours, theirs = socket_outcomes(client_context(certificates), server)
-    assert isinstance(theirs, LookupError)
+    assert isinstance(theirs, ssl.SSLError)
+    assert isinstance(theirs.__cause__, LookupError)
     assert isinstance(ours, ssl.SSLError)
 
 
