@@ -17,6 +17,7 @@ import _socket
 import contextlib
 import copy
 import os
+import select
 import ssl
 import threading
 import time
@@ -696,8 +697,12 @@ def read_away(sock: _socket.socket | None) -> None:
     """What a peer has sent after that which ends the handshake: a close over unread data is a
     reset, and could cost it the alert that says why.
     """
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            for _ in range(LATE_RECORDS):
-                if not _socket.socket.recv(sock, MAX_READ, _socket.MSG_DONTWAIT):
-                    break
+    if sock is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        ready = select.poll()
+        ready.register(sock.fileno(), select.POLLIN)
+        for _ in range(LATE_RECORDS):
+            # Where there is a timeout, Python waits for it in spite of MSG_DONTWAIT.
+            if not ready.poll(0) or not _socket.socket.recv(sock, MAX_READ, _socket.MSG_DONTWAIT):
+                break

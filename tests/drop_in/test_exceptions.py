@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -195,10 +196,13 @@ def test_addresses_are_verified_as_addresses(
 ) -> None:
     client = client_context(certificates, version=version)
     server = server_context(certificates, ssl.SSLContext, version)
-    pair = Bios(client, server, hostname="127.0.0.1").handshake()
-    pair.say()
-    pair = Bios(client, server, hostname="127.0.0.1").handshake()
-    assert pair.client.session_reused
+    names: list[str | None] = []
+    server.sni_callback = lambda _, name, __: names.append(name)
+    for number in range(2):
+        pair = Bios(client, server, hostname="127.0.0.1").handshake()
+        pair.say()
+        assert pair.client.session_reused == bool(number)
+    assert names == [None, None]  # RFC 6066 §3: an address is no name for SNI
 
 
 @each_version
@@ -770,6 +774,23 @@ def test_what_a_callback_raises_is_the_cause_of_an_ssl_error(certificates: Certi
     assert isinstance(ours, ssl.SSLError)
 
 
+def test_on_a_socket_a_callbacks_exception_is_told_as_by_ssl(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server's loop that expects an OSError of an accept must survive it."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)  # of the standard library
+
+    def steps(library: Library) -> tuple[object, ...]:
+        server = server_context(certificates, library)
+        server.sni_callback = fail
+        ours, theirs = socket_outcomes(client_context(certificates), server)
+        assert isinstance(ours, ssl.SSLError)
+        assert theirs is not None
+        return told(theirs)
+
+    assert steps(SSLContext) == steps(ssl.SSLContext)
+
+
 def test_interrupts_go_through(certificates: Certificates) -> None:
     """Ctrl-C in a blocking read: Python serves it, and the connection goes on."""
     program = """
@@ -794,3 +815,17 @@ except KeyboardInterrupt:
         check=True,
     )
     assert done.stdout == "interrupted\n"
+
+
+@each_version
+def test_a_refused_certificate_is_told_at_once_whatever_the_timeout(
+    certificates: Certificates, version: ssl.TLSVersion
+) -> None:
+    """What the peer has sent meanwhile is read away, and not waited for."""
+    client = client_context(certificates, version=version)
+    server = server_context(certificates, ssl.SSLContext, version)
+    one, other = wrap_pair(client, server, hostname="other.example", timeout=TOO_LONG)
+    with one, other, in_thread(lambda: fact(other.do_handshake)):
+        before = time.monotonic()
+        assert isinstance(failure(one.do_handshake), ssl.SSLCertVerificationError)
+        assert time.monotonic() - before < TOO_LONG / 3

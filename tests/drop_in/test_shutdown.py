@@ -128,6 +128,7 @@ def test_an_end_behind_the_close_notify_does_no_harm(
     pair = pair_of(certificates, SSLContext, version, 0)
     with pytest.raises(ssl.SSLWantReadError):
         pair.server.unwrap()
+    pair.ends[1].outgoing.write(IN_CLEAR)  # has nowhere to go back to
     pair.move()
     pair.ends[0].incoming.write_eof()
     assert pair.client.read(10) == b""

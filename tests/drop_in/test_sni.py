@@ -23,7 +23,7 @@ from drop_in.peers import (
     with_certificate,
 )
 
-from gnutls_resume import MissReason, SSLContext
+from gnutls_resume import MissReason, MisuseError, SSLContext
 
 
 @pytest.fixture(autouse=True)
@@ -329,6 +329,16 @@ def test_the_chosen_context_decides_whose_certificates_are_good(
         assert isinstance(theirs, ssl.SSLCertVerificationError)
         assert theirs.verify_code == 20
         assert ours is None or isinstance(ours, ssl.SSLError)
+
+
+def test_a_second_list_of_protocols_is_refused_before_gnutls_counts_it(
+    certificates: Certificates,
+) -> None:
+    """It adds its length to the first's, and reads beyond its array."""
+    end = End(server_context(certificates), server_side=True)
+    end.object._sslobj._session.alpn_set_protocols([b"a"] * 8)
+    with pytest.raises(MisuseError, match="once"):
+        end.object._sslobj._session.alpn_set_protocols([b"b"] * 8)
 
 
 def test_a_context_of_the_standard_library_is_refused(
