@@ -68,7 +68,9 @@ class Report:
         lines += table(
             "library", "version", "direction", "what connects", "first", "second", "recipe"
         )
-        for (library, direction, connects, recipe), seen in sorted(self.rows.items()):
+        for (library, direction, connects, recipe), seen in sorted(
+            self.rows.items(), key=lambda item: item[0][0].casefold()
+        ):
             first, second = (both(seen, index) for index in (0, 1))
             version = installed(library)
             lines.append(row(library, version, direction, connects, first, second, recipe))

@@ -43,5 +43,6 @@ def test_tornado_websocket(trial: Trial) -> None:
             await websocket.write_message(DATA, binary=True)
             assert await websocket.read_message() == DATA
             websocket.close()
+            assert await websocket.read_message() is None  # it is closed
 
         trial.check(lambda: asyncio.run(connect()), server.reused)
