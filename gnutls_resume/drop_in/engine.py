@@ -633,7 +633,7 @@ class Engine:
         """Cipher suite in OpenSSL's words, protocol and secret bits."""
         if self.outcome is None:
             return None
-        return cipher_of(self._suite, self.outcome.protocol)
+        return cipher_of(self._suite)
 
     def shared_ciphers(self) -> None:
         """Not told by GnuTLS."""
