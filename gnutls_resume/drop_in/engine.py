@@ -36,6 +36,7 @@ from gnutls_resume.binding import (
     Shutdown,
 )
 from gnutls_resume.binding import Protocol as Version
+from gnutls_resume.binding._callbacks import warn
 from gnutls_resume.binding._check import alert_for
 from gnutls_resume.binding.envelope import Kind
 from gnutls_resume.binding.ticket import TicketOffer
@@ -664,6 +665,20 @@ class Engine:
             "verify_client_post_handshake: use SSLContext.verify_mode, which asks in the handshake"
         )
 
+    # Python 3.15 asks for these.
+
+    def group(self) -> str | None:
+        """Not told, as by ``ssl`` over an older OpenSSL."""
+        raise NotImplementedError("group: SSLContext(priority=...) says which are taken")
+
+    def client_sigalg(self) -> str | None:
+        """Not told, as by ``ssl`` over an older OpenSSL."""
+        raise NotImplementedError("client_sigalg: SSLContext(priority=...) says which are taken")
+
+    def server_sigalg(self) -> str | None:
+        """Not told, as by ``ssl`` over an older OpenSSL."""
+        raise NotImplementedError("server_sigalg: SSLContext(priority=...) says which are taken")
+
 
 SHORT_NAMES = {  # RFC 4514 §3
     "commonName": "CN",
@@ -777,8 +792,11 @@ def keylog_for(session: Session, path: str | os.PathLike[str]) -> Callable[[str,
         one = reference()
         if one is not None:
             line = f"{label} {one.get_random()[0].hex()} {secret.hex()}\n"
-            with writing_keys, open(path, "a", encoding="ascii") as file:  # noqa: PTH123
-                file.write(line)
+            try:
+                with writing_keys, open(path, "a", encoding="ascii") as file:  # noqa: PTH123
+                    file.write(line)
+            except OSError as error:
+                warn("writing the key log", error)
 
     return keylog
 
