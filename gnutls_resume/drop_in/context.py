@@ -12,7 +12,9 @@ import hashlib
 import os
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 from gnutls_resume.binding import Credentials, KeyPair, SealingKey
@@ -20,11 +22,21 @@ from gnutls_resume.binding._arguments import check_bytes
 from gnutls_resume.binding.session import MAX_PROTOCOL_NAME, MAX_PROTOCOLS, priority_for
 from gnutls_resume.binding.x509 import Certificate, certificates_of
 from gnutls_resume.drop_in import options
+from gnutls_resume.drop_in.authorities import (
+    Path,
+    is_authority,
+    path_of,
+    pem_error,
+    trust_in,
+    trust_in_file,
+    trust_in_folders,
+)
 from gnutls_resume.drop_in.cipher import ciphers_of
 from gnutls_resume.drop_in.engine import BIO, Engine
-from gnutls_resume.drop_in.exceptions import dressed, ssl_error, translated
+from gnutls_resume.drop_in.exceptions import ssl_error, translated
 from gnutls_resume.drop_in.options import Settings, SNICallback
 from gnutls_resume.drop_in.peercert import decode
+from gnutls_resume.drop_in.refusals import Refusing
 from gnutls_resume.drop_in.resuming import (
     DEFAULT,
     DEFAULT_LIFETIME,
@@ -42,7 +54,6 @@ from gnutls_resume.resumption.reverify import Rules, verifier_for
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 from gnutls_resume.stores.protocol import Store
 
-Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Password = str | bytes | bytearray | Callable[[], str | bytes | bytearray] | None
 
 
@@ -51,13 +62,29 @@ DEFAULT_CIPHERS = {"DEFAULT", getattr(ssl, "_DEFAULT_CIPHERS", "DEFAULT")}
 # For which value of server_side a context is no good.
 WRONG_SIDES = {ssl.PROTOCOL_TLS_CLIENT: True, ssl.PROTOCOL_TLS_SERVER: False}
 BASE = ssl.SSLContext
-CHECKS: dict[str, Callable[[int], None]] = {
-    "options": options.check_options,
-    "verify_flags": options.check_verify_flags,
-}
+# The standard library's own settings, read without its enumerations: what decides whether those
+# that were read for the last connection still hold, whichever way they may have been changed.
+INHERITED = [
+    getattr(ssl._SSLContext, name).__get__  # type: ignore[attr-defined] # noqa: SLF001
+    for name in (
+        "options",
+        "verify_mode",
+        "verify_flags",
+        "check_hostname",
+        "_host_flags",
+        "minimum_version",
+        "maximum_version",
+        "num_tickets",
+        "post_handshake_auth",
+        "sni_callback",
+        "keylog_filename",
+    )
+]
+
+loading = threading.Lock()  # held for a moment, when certificates are added to a context
 
 
-class SSLContext(ssl.SSLContext):
+class SSLContext(Refusing):
     """``ssl.SSLContext`` over GnuTLS, whose connections resume.
 
     A client remembers sessions by itself, in `sessions`: by default one store of the process,
@@ -79,6 +106,8 @@ class SSLContext(ssl.SSLContext):
     sslsocket_class = SSLSocket
     sslobject_class = SSLObject
 
+    _keylog_folder = ""  # the working folder when keylog_filename was set
+
     def __init__(
         self,
         protocol: int | None = None,  # noqa: ARG002 - ssl.SSLContext.__new__ has taken it
@@ -94,6 +123,7 @@ class SSLContext(ssl.SSLContext):
     ) -> None:
         check_base()
         self._wrong_side = WRONG_SIDES.get(self.protocol)
+        self._given_options = int(self.options)
         self._partition = bytes(check_bytes("partition", partition))
         priority_for(priority)
         self._priority = priority
@@ -112,10 +142,13 @@ class SSLContext(ssl.SSLContext):
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set it, and read the settings anew for the next connection."""
-        check = CHECKS.get(name)
-        if check is not None and isinstance(value, int):
-            check(value)
+        if name == "options" and isinstance(value, int):
+            options.check_options(value, self._given_options)
+        elif name == "verify_flags" and isinstance(value, int):
+            options.check_verify_flags(value)
         super().__setattr__(name, value)
+        if name == "keylog_filename" and value is not None:
+            self.__dict__["_keylog_folder"] = os.getcwd()  # noqa: PTH109
         self.__dict__["_settings"] = {}
 
     # -- connections --------------------------------------------------------------------------
@@ -178,19 +211,24 @@ class SSLContext(ssl.SSLContext):
 
     def _connection(self, *, server_side: bool) -> tuple[Settings, Resuming]:
         """What a connection needs to know, read once."""
-        known: dict[bool, Settings] = self.__dict__["_settings"]
-        settings = known.get(server_side)
-        if settings is None:
+        # First of all what the settings are remembered under: changes from here on are noticed.
+        known: dict[bool, tuple[list[Any], Settings]] = self.__dict__["_settings"]
+        inherited = [read(self) for read in INHERITED]
+        then, settings = known.get(server_side, (None, None))
+        if settings is None or then != inherited:
             settings = self._read_settings(server_side=server_side)
-            known[server_side] = settings
+            known[server_side] = inherited, settings
         return settings, self._resuming
 
     def _read_settings(self, *, server_side: bool) -> Settings:
         check_base()
+        options.check_options(self.options, self._given_options)
+        options.check_verify_flags(self.verify_flags)
         versions = options.versions_of(self)
         priority = options.priority_for(self, self._priority, versions, server_side=server_side)
         flags = self.verify_flags
         verify = self.verify_mode != ssl.CERT_NONE
+        keylog = self.keylog_filename
         rules = Rules(
             server=not server_side,
             required=self.verify_mode == ssl.CERT_REQUIRED or not server_side,
@@ -235,7 +273,7 @@ class SSLContext(ssl.SSLContext):
             policy=policy,
             tickets=tickets,
             sni_callback=cast("SNICallback | None", self.sni_callback if server_side else None),
-            keylog=self.keylog_filename,
+            keylog=keylog and os.path.join(self._keylog_folder, os.fsdecode(keylog)),  # noqa: PTH118
         )
 
     def _tickets(self, *, server_side: bool) -> int:
@@ -260,9 +298,10 @@ class SSLContext(ssl.SSLContext):
         given: list[bytes] = []
 
         def ask() -> bytes:
-            answer = password() if callable(password) else password
-            if answer is None:
-                answer = getpass.getpass("Enter PEM pass phrase:")
+            if password is None:
+                answer: object = getpass.getpass("Enter PEM pass phrase:")
+            else:
+                answer = password() if callable(password) else password
             if not isinstance(answer, str | bytes | bytearray):
                 raise TypeError("password callback must return a string")
             given.append(answer.encode() if isinstance(answer, str) else bytes(answer))
@@ -275,14 +314,18 @@ class SSLContext(ssl.SSLContext):
         source = os.fsdecode(certfile)
         key = source if keyfile is None else os.fsdecode(keyfile)
         pair = KeyPair(source, key, given[-1] if given else None)
-        with open(certfile, "rb") as file:  # noqa: PTH123 - bytes too
-            chain = certificates_of(file.read())
+        try:
+            with open(certfile, "rb") as file:  # noqa: PTH123 - bytes too
+                chain = certificates_of(file.read())
+            kind = Certificate(chain[0]).public_key_algorithm
+        except ValueError as error:
+            raise pem_error(str(error)) from error
         try:
             Credentials().add(pair)
         except GnuTLSError as error:
             raise translated(error) from error
-        kind = Certificate(chain[0]).public_key_algorithm
-        self._pairs = {**self._pairs, kind: (pair, chain)}
+        with loading:
+            self._pairs = {**self._pairs, kind: (pair, chain)}
 
     def load_verify_locations(  # type: ignore[override] # typeshed takes any buffer
         self,
@@ -293,36 +336,31 @@ class SSLContext(ssl.SSLContext):
         """As ``ssl.SSLContext.load_verify_locations``. Files are read once, until they change."""
         if cafile is None and capath is None and cadata is None:
             raise TypeError("cafile, capath and cadata cannot be all omitted")
-        found = self._trust
+        found = trust.NOTHING
         if cadata is not None:
             found |= trust_in(cadata)
         if cafile is not None:
-            loaded = trust.from_file(path_of("cafile", cafile))
-            if not loaded:
-                raise dressed(
-                    ssl.SSLError(
-                        ssl.SSL_ERROR_SSL,
-                        "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found",
-                    ),
-                    "NO_CERTIFICATE_OR_CRL_FOUND",
-                    "X509",
-                )
-            found |= loaded
+            found |= trust_in_file(path_of("cafile", cafile))
         if capath is not None:
-            found |= trust.from_folder(path_of("capath", capath))
-        self._trust = found
+            found |= trust_in_folders(path_of("capath", capath))
+        self._add_trust(found)
 
     def set_default_verify_paths(self) -> None:
         """Trust the system's authorities, where the standard library finds them
         (``ssl.get_default_verify_paths``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
         """
         paths = ssl.get_default_verify_paths()
-        found = self._trust
+        found = trust.NOTHING
         if paths.cafile is not None:
-            found |= trust.from_file(paths.cafile)
-        if paths.capath is not None:
-            found |= trust.from_folder(paths.capath)
-        self._trust = found
+            with suppress(ssl.SSLError):
+                found |= trust_in_file(paths.cafile)
+        # Not `capath`: that is None for a list of folders.
+        folders = os.environ.get(paths.openssl_capath_env) or paths.openssl_capath
+        self._add_trust(found | trust_in_folders(folders))
+
+    def _add_trust(self, found: trust.Trust) -> None:
+        with loading:  # of two threads that load, none may lose what the other has loaded
+            self._trust |= found
 
     def get_ca_certs(self, binary_form: bool = False) -> list[Any]:  # noqa: FBT001, FBT002
         """The authorities that were loaded, as dictionaries or in DER."""
@@ -357,42 +395,12 @@ class SSLContext(ssl.SSLContext):
 
     def set_ciphers(self, cipherlist: str) -> None:
         """Nothing for the default; else NotImplementedError: see `priority`."""
+        if not isinstance(cipherlist, str):
+            raise TypeError(f"cipherlist must be str, not {type(cipherlist).__name__}")
         if cipherlist not in DEFAULT_CIPHERS:
             raise NotImplementedError(
                 "set_ciphers takes OpenSSL's words; use SSLContext(priority=...) with GnuTLS's"
             )
-
-    def set_ecdh_curve(self, curve_name: str) -> None:
-        """Not taken: see `priority`, with ``-GROUP-ALL:+GROUP-…``."""
-        raise NotImplementedError(
-            f"set_ecdh_curve: use SSLContext(priority=...) for {curve_name!r}"
-        )
-
-    def load_dh_params(self, path: Path) -> None:
-        """Not taken: GnuTLS uses the groups of RFC 7919; see `priority`."""
-        raise NotImplementedError(
-            f"load_dh_params: GnuTLS uses RFC 7919's groups, not {os.fsdecode(path)!r}; "
-            "SSLContext(priority=...) chooses them"
-        )
-
-    def set_npn_protocols(self, npn_protocols: Iterable[str]) -> None:
-        """Not taken: NPN is gone. Use ``set_alpn_protocols``."""
-        raise NotImplementedError(f"NPN is gone: use set_alpn_protocols({list(npn_protocols)!r})")
-
-    def set_psk_client_callback(self, callback: object) -> None:
-        """Not taken: external keys are not offered."""
-        if callback is not None:
-            raise NotImplementedError("set_psk_client_callback: external PSKs are not offered")
-
-    def set_psk_server_callback(self, callback: object, identity_hint: object = None) -> None:
-        """Not taken: external keys are not offered."""
-        if callback is not None or identity_hint is not None:
-            raise NotImplementedError("set_psk_server_callback: external PSKs are not offered")
-
-    @property
-    def security_level(self) -> int:  # type: ignore[override] # typeshed lets it be written
-        """Not told: GnuTLS has profiles, set by ``SSLContext(priority="...:%PROFILE_HIGH")``."""
-        raise NotImplementedError("security_level: use SSLContext(priority=...) with %PROFILE_…")
 
     # -- what was counted ---------------------------------------------------------------------
 
@@ -433,7 +441,7 @@ def check_base() -> None:
     wraps, eventlet puts the original back.
     """
     if not issubclass(BASE, ssl.SSLContext):
-        raise RuntimeError(
+        raise RuntimeError(  # noqa: TRY004 - no argument is of a wrong type
             "ssl.SSLContext was replaced after gnutls_resume was imported: let gevent or eventlet "
             "patch first, then import gnutls_resume"
         )
@@ -449,46 +457,8 @@ def check_hostname(name: str) -> None:
         raise TypeError("argument must be encoded string without null bytes, not str")
 
 
-def is_authority(der: bytes) -> bool:
-    """Whether it may sign certificates: it says so, or is so old that it cannot say."""
-    certificate = Certificate(der)
-    old = certificate.version == 1 and certificate.issued_by(certificate)
-    return certificate.is_ca or old
-
-
 def names_in(der: bytes) -> tuple[str, ...]:
     return Certificate(der).names
-
-
-def path_of(name: str, value: Path) -> str:
-    try:
-        return os.fsdecode(value)
-    except TypeError:
-        raise TypeError(f"{name} should be a valid filesystem path") from None
-
-
-def trust_in(cadata: str | bytes | bytearray | memoryview) -> trust.Trust:
-    """What stands in `cadata`: PEM as str, DER as bytes."""
-    if isinstance(cadata, str):
-        try:
-            data = cadata.encode("ascii")
-        except UnicodeEncodeError:
-            raise TypeError("cadata should be an ASCII string or a bytes-like object") from None
-    elif isinstance(cadata, bytes | bytearray | memoryview):
-        data = bytes(cadata)
-    else:
-        raise TypeError("cadata should be an ASCII string or a bytes-like object")
-    if not data:
-        raise ValueError("Empty certificate data")
-    try:
-        found = trust.from_text(data)
-    except ValueError:
-        found = trust.NOTHING
-    if not found:
-        fault = "no start line" if isinstance(cadata, str) else "not enough data"
-        text = f"{fault}: cadata does not contain a certificate"
-        raise dressed(ssl.SSLError(ssl.SSL_ERROR_SSL, text), fault.upper().replace(" ", "_"))
-    return found
 
 
 def create_default_context(

@@ -654,7 +654,7 @@ class Engine:
         """Cipher suite in OpenSSL's words, protocol and secret bits."""
         if self.outcome is None:
             return None
-        return cipher_of(self._suite, self.outcome.protocol)
+        return cipher_of(self._suite)
 
     def shared_ciphers(self) -> None:
         """Not told by GnuTLS."""
@@ -684,6 +684,20 @@ class Engine:
         raise NotImplementedError(
             "verify_client_post_handshake: use SSLContext.verify_mode, which asks in the handshake"
         )
+
+    # Python 3.15 asks for these.
+
+    def group(self) -> str | None:
+        """Not told, as by ``ssl`` over an older OpenSSL."""
+        raise NotImplementedError("group: SSLContext(priority=...) says which are taken")
+
+    def client_sigalg(self) -> str | None:
+        """Not told, as by ``ssl`` over an older OpenSSL."""
+        raise NotImplementedError("client_sigalg: SSLContext(priority=...) says which are taken")
+
+    def server_sigalg(self) -> str | None:
+        """Not told, as by ``ssl`` over an older OpenSSL."""
+        raise NotImplementedError("server_sigalg: SSLContext(priority=...) says which are taken")
 
 
 SERVER_MISSES = {

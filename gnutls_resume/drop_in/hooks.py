@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gnutls_resume.binding import Session
+from gnutls_resume.binding._callbacks import warn
 from gnutls_resume.errors import AlertError
 from gnutls_resume.resumption.outcome import log
 
@@ -69,7 +70,10 @@ def keylog_for(session: Session, path: str | os.PathLike[str]) -> Callable[[str,
         one = reference()
         if one is not None:
             line = f"{label} {one.get_random()[0].hex()} {secret.hex()}\n"
-            with writing_keys, open(path, "a", encoding="ascii") as file:  # noqa: PTH123
-                file.write(line)
+            try:
+                with writing_keys, open(path, "a", encoding="ascii") as file:  # noqa: PTH123
+                    file.write(line)
+            except OSError as error:
+                warn("writing the key log", error)
 
     return keylog

@@ -95,9 +95,11 @@ class Settings:
     keylog: str | os.PathLike[str] | None
 
 
-def check_options(value: int) -> None:
-    """Raise NotImplementedError for an option that would be ignored."""
-    unknown = value & ~(TRANSLATED_OPTIONS | INERT_OPTIONS)
+def check_options(value: int, given: int) -> None:
+    """Raise NotImplementedError for an option that would be ignored. Those of `given` come from
+    OpenSSL's own configuration file, and nobody has asked this context for them.
+    """
+    unknown = value & ~(TRANSLATED_OPTIONS | INERT_OPTIONS | given)
     if unknown:
         raise NotImplementedError(
             f"GnuTLS has nothing like {ssl.Options(unknown)!r}; SSLContext(priority=...) sets "
@@ -125,7 +127,7 @@ def versions_of(context: ssl.SSLContext) -> list[ssl.TLSVersion]:
     if high == ssl.TLSVersion.MAXIMUM_SUPPORTED:
         high = ssl.TLSVersion.TLSv1_3
     if low == ssl.TLSVersion.MINIMUM_SUPPORTED:
-        low = min(ssl.TLSVersion.TLSv1_2, high)
+        low = min(only or ssl.TLSVersion.TLSv1_2, high)
     if low == ssl.TLSVersion.MAXIMUM_SUPPORTED:
         low = ssl.TLSVersion.TLSv1_3
     allowed = [

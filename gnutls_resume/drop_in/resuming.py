@@ -90,7 +90,8 @@ def store_for(
         return None
     if server:
         raise NotImplementedError("sessions: a server keeps none yet; its clients use tickets")
-    if not all(callable(getattr(sessions, verb, None)) for verb in VERBS):
+    verbs = [getattr(sessions, verb, None) for verb in VERBS]
+    if isinstance(sessions, type) or not all(map(callable, verbs)):
         raise TypeError(f"sessions must be a Store or None, not {type(sessions).__name__}")
     for name in ("exposed", "private"):
         if not isinstance(getattr(sessions, name, None), bool):
