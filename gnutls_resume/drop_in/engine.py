@@ -16,10 +16,12 @@ import functools
 import ipaddress
 import logging
 import os
+import select
 import socket
 import ssl
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,6 +49,7 @@ from gnutls_resume.drop_in.exceptions import (
     ssl_error,
     translated,
     verification_error,
+    zero_return_error,
 )
 from gnutls_resume.drop_in.options import Settings
 from gnutls_resume.drop_in.peercert import decode
@@ -113,6 +116,7 @@ class Engine:
     _failure: ssl.SSLError | None = None  # of the handshake
     _end: ssl.SSLError | None = None  # of what can be read
     _chooses = False  # the sni_callback, which context
+    _said_goodbye = False  # by a shutdown that has begun, beside no reader
     _shaken = False  # hands, with GnuTLS; tickets may still have to leave
     _resumed = False
     _version: Version | None = None
@@ -450,6 +454,8 @@ class Engine:
                     self._has_read = True
                     if not received:
                         self._give_back()
+                        if self._said_goodbye:
+                            raise zero_return_error()
                     return received
 
     def _broken(self, error: GnuTLSError) -> ssl.SSLError:
@@ -486,6 +492,8 @@ class Engine:
             return self._send(octets)
 
     def _send(self, data: bytes | memoryview) -> int:
+        if self._said_goodbye:
+            raise ssl_error("PROTOCOL_IS_SHUTDOWN", "protocol is shutdown")
         with self._writing:
             return int(self._run("write", self._session.record_send, data))
 
@@ -505,6 +513,7 @@ class Engine:
         with self._writing:
             # Beside a reader, who will see the peer's, only say it.
             alone = self._reading.acquire(blocking=False)
+            self._said_goodbye = alone
             try:
                 self._run("read", self._session.bye, Shutdown.RDWR if alone else Shutdown.WR)
             finally:
@@ -717,9 +726,11 @@ def read_away(sock: socket.socket | None) -> None:
     reset, and could cost it the alert that says why.
     """
     if sock is not None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
+            poller = select.poll()
+            poller.register(sock, select.POLLIN)
             for _ in range(LATE_RECORDS):
-                if not socket.socket.recv(sock, MAX_READ, socket.MSG_DONTWAIT):
+                if not poller.poll(0) or not os.read(sock.fileno(), MAX_READ):
                     break
 
 
@@ -743,7 +754,7 @@ def sni_hook(
         try:
             answer = callback(one.owner, session.client_hello_server_name(), one.context)
         except Exception as error:  # perhaps of nothing but the name that a client has sent
-            log(logging.ERROR, "sni_callback failed", exc_info=True)
+            log(logging.ERROR, "sni_callback failed: %s", traceback.format_exc())
             raise refused_by_callback(HANDSHAKE_FAILURE) from error
         if answer is None:
             one._configure_server()  # noqa: SLF001

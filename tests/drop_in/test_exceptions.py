@@ -722,11 +722,13 @@ def test_first_handshake_on_a_bio_raises_ssl_errors_only(
     assert isinstance(ours, ssl.SSLError)
 
 
-def test_on_a_socket_a_callbacks_own_exception_comes_out(certificates: Certificates) -> None:
+def test_a_callbacks_own_exception_is_the_cause_of_an_ssl_error(certificates: Certificates) -> None:
     server = server_context(certificates)
     server.sni_callback = fail
     ours, theirs = socket_outcomes(client_context(certificates), server)
-    assert isinstance(theirs, LookupError)
+    assert isinstance(theirs, ssl.SSLError)
+    assert theirs.reason == "CALLBACK_FAILED"
+    assert isinstance(theirs.__cause__, LookupError)
     assert isinstance(ours, ssl.SSLError)
 
 
