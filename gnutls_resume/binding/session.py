@@ -423,6 +423,17 @@ class Session:
         return c_string(lib.gnutls_ciphersuite_get(self._c))
 
     @rule(LOOK, DONE)
+    def cipher_suite_get_name(self) -> str:
+        """GnuTLS's own name of the cipher suite, known to every version
+        (``gnutls_cipher_suite_get_name`` of ``gnutls_kx_get``, ``gnutls_cipher_get`` and
+        ``gnutls_mac_get``).
+        """
+        # The suites of TLS 1.3 say nothing of the key exchange.
+        exchange = 0 if self._version() >= Protocol.TLS1_3 else lib.gnutls_kx_get(self._c)
+        cipher, mac = lib.gnutls_cipher_get(self._c), lib.gnutls_mac_get(self._c)
+        return c_string(lib.gnutls_cipher_suite_get_name(exchange, cipher, mac))
+
+    @rule(LOOK, DONE)
     def group_get(self) -> int:
         """The key exchange's group, 0 without one, as in TLS 1.3 resumption by ``psk_ke`` alone
         (``gnutls_group_get``).

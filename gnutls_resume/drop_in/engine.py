@@ -13,7 +13,6 @@ One class in one file, a little over the usual size, since the standard library 
 names of one object; what needs none of its state stands beside it (hooks.py, chain.py).
 """
 
-import _socket
 import contextlib
 import copy
 import os
@@ -51,6 +50,7 @@ from gnutls_resume.drop_in.exceptions import (
     timed_out,
     translated,
     verification_error,
+    zero_return_error,
 )
 from gnutls_resume.drop_in.hooks import RefusedByCallbackError, keylog_for, sni_hook
 from gnutls_resume.drop_in.options import Settings, is_ip_address
@@ -114,6 +114,7 @@ class Engine:
     _failure: ssl.SSLError | None = None  # of the handshake
     _end: ssl.SSLError | None = None  # of what can be read
     _chooses = False  # the sni_callback, which context
+    _said_goodbye = False  # by a shutdown that has begun, beside no reader
     _shaken = False  # hands, with GnuTLS; tickets may still have to leave
     _resumed = False
     _version: Version | None = None
@@ -359,7 +360,8 @@ class Engine:
         else:
             kind, miss = HandshakeKind.FULL, self._miss()
         # Read now, for later another thread may have the session to itself.
-        self._suite, self._alpn = session.ciphersuite_get(), session.alpn_get_selected_protocol()
+        self._suite = session.cipher_suite_get_name()
+        self._alpn = session.alpn_get_selected_protocol()
         name = session.client_hello_server_name() if self.server_side else self.server_hostname
         seconds = time.monotonic() - self._started
         return Outcome(kind, miss, name, VERSION_NAMES[self._version], self.server_side, seconds)
@@ -451,6 +453,8 @@ class Engine:
                     self._has_read = True
                     if not received:
                         self._give_back()
+                        if self._said_goodbye:
+                            raise zero_return_error()
                     return received
 
     def _broken(self, error: GnuTLSError) -> ssl.SSLError:
@@ -487,6 +491,8 @@ class Engine:
             return self._send(octets)
 
     def _send(self, data: bytes | memoryview) -> int:
+        if self._said_goodbye:
+            raise ssl_error("PROTOCOL_IS_SHUTDOWN", "protocol is shutdown")
         with self._writing:
             return int(self._run("write", self._session.record_send, data))
 
@@ -509,6 +515,7 @@ class Engine:
         with self._writing:
             # Beside a reader, who will see the peer's, only say it.
             alone = self._reading.acquire(blocking=False)
+            self._said_goodbye = alone
             try:
                 self._run("read", self._session.bye, Shutdown.RDWR if alone else Shutdown.WR)
             finally:
@@ -707,16 +714,15 @@ SERVER_MISSES = {
 }
 
 
-def read_away(sock: _socket.socket | None) -> None:
+def read_away(sock: Any) -> None:
     """What a peer has sent after that which ends the handshake: a close over unread data is a
     reset, and could cost it the alert that says why.
     """
     if sock is None:
         return
     with contextlib.suppress(OSError, ValueError):
-        ready = select.poll()
-        ready.register(sock.fileno(), select.POLLIN)
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
         for _ in range(LATE_RECORDS):
-            # Where there is a timeout, Python waits for it in spite of MSG_DONTWAIT.
-            if not ready.poll(0) or not _socket.socket.recv(sock, MAX_READ, _socket.MSG_DONTWAIT):
+            if not poller.poll(0) or not os.read(sock.fileno(), MAX_READ):
                 break

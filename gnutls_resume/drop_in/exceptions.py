@@ -104,6 +104,12 @@ def eof_error() -> ssl.SSLError:
     return dressed(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, f"[SSL: {reason}] {EOF}"), reason)
 
 
+def zero_return_error() -> ssl.SSLError:
+    """Both sides have said that they are done."""
+    text = "TLS/SSL connection has been closed (EOF)"
+    return want(ssl.SSLZeroReturnError, ssl.SSL_ERROR_ZERO_RETURN, text)
+
+
 def verification_error(
     error: VerificationError, chain: list[bytes], trust: TrustList | None, hostname: str | None
 ) -> ssl.SSLCertVerificationError:

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -39,7 +40,8 @@ def sni_hook(
         try:
             answer = callback(one.owner, session.client_hello_server_name(), one.context)
         except Exception as error:  # perhaps of nothing but the name that a client has sent
-            log(logging.ERROR, "sni_callback failed: %s: %s", type(error).__name__, error)
+            # In words: a record that holds the exception would hold its frames, and the socket.
+            log(logging.ERROR, "sni_callback failed: %s", traceback.format_exc())
             raise refused_by_callback(HANDSHAKE_FAILURE) from error
         if answer is None:
             one._configure_server()  # noqa: SLF001

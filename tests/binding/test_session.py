@@ -123,6 +123,7 @@ METHODS = [
     Method("set_verify_cert", BOTH, NEW, lambda s, _: s.set_verify_cert(None)),
     Method("set_verify_function", BOTH, NEW, lambda s, _: s.set_verify_function(lambda _: True)),
     Method("set_keylog_function", BOTH, NEW, lambda s, _: s.set_keylog_function(ignore)),
+    Method("cipher_suite_get_name", BOTH, DONE, lambda s, _: s.cipher_suite_get_name()),
     Method("get_random", BOTH, OPEN, lambda s, _: s.get_random()),
     Method(
         "certificate_server_set_request",

@@ -770,6 +770,7 @@ def test_what_a_callback_raises_is_the_cause_of_an_ssl_error(certificates: Certi
     server.sni_callback = fail
     ours, theirs = socket_outcomes(client_context(certificates), server)
     assert isinstance(theirs, ssl.SSLError)
+    assert theirs.reason == "CALLBACK_FAILED"
     assert isinstance(theirs.__cause__, LookupError)
     assert isinstance(ours, ssl.SSLError)
 

@@ -58,10 +58,7 @@ def test_unwrap_of_a_bio_goes_step_by_step_as_in_ssl(
         found += [fact(other.read, 10), fact(other.unwrap)]
         pair.move()
         found += [fact(one.unwrap), fact(one.unwrap), one.pending()]
-        found += [issubclass(fact(one.write, b"late")[0], ssl.SSLError)]
-        if library is SSLContext:  # the standard library's is an SSLZeroReturnError
-            assert one.read(10) == b""
-            assert one.read(10, bytearray(10)) == 0
+        found += [fact(one.write, b"late"), fact(one.read, 10), fact(one.read, 10, bytearray(10))]
         return found
 
     assert steps(SSLContext) == steps(ssl.SSLContext)

@@ -26,6 +26,11 @@ unsigned gnutls_session_get_flags(gnutls_session_t session);
 char *gnutls_session_get_desc(gnutls_session_t session);
 gnutls_protocol_t gnutls_protocol_get_version(gnutls_session_t session);
 const char *gnutls_ciphersuite_get(gnutls_session_t session);
+gnutls_kx_algorithm_t gnutls_kx_get(gnutls_session_t session);
+gnutls_cipher_algorithm_t gnutls_cipher_get(gnutls_session_t session);
+gnutls_mac_algorithm_t gnutls_mac_get(gnutls_session_t session);
+const char *gnutls_cipher_suite_get_name(gnutls_kx_algorithm_t kx, gnutls_cipher_algorithm_t cipher,
+                                         gnutls_mac_algorithm_t mac);
 gnutls_group_t gnutls_group_get(gnutls_session_t session);
 unsigned gnutls_session_ext_master_secret_status(gnutls_session_t session);
 int gnutls_session_channel_binding(gnutls_session_t session, gnutls_channel_binding_t cbtype,
