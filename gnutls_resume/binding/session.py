@@ -431,7 +431,7 @@ class Session:
         # The suites of TLS 1.3 say nothing of the key exchange.
         exchange = 0 if self._version() >= Protocol.TLS1_3 else lib.gnutls_kx_get(self._c)
         cipher, mac = lib.gnutls_cipher_get(self._c), lib.gnutls_mac_get(self._c)
-        return c_string(lib.gnutls_cipher_suite_get_name(exchange, cipher, mac))
+        return "TLS_" + c_string(lib.gnutls_cipher_suite_get_name(exchange, cipher, mac))
 
     @rule(LOOK, DONE)
     def group_get(self) -> int:

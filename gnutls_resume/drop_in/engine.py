@@ -714,7 +714,7 @@ SERVER_MISSES = {
 }
 
 
-def read_away(sock: Any) -> None:
+def read_away(sock: Any) -> None:  # noqa: ANN401
     """What a peer has sent after that which ends the handshake: a close over unread data is a
     reset, and could cost it the alert that says why.
     """
