@@ -7,6 +7,7 @@ priority string by its own (``SHA1``).
 """
 
 import re
+import ssl
 from typing import Any
 
 from gnutls_resume.binding.session import cipher_suites
@@ -15,14 +16,16 @@ SUITE = re.compile(
     "TLS_(?:(?P<exchange>(?:EC)?DHE?_(?:ECDSA|RSA|DSS|ANON|PSK)|RSA_PSK|RSA|PSK)_(?:WITH_)?)?"
     "(?P<cipher>.*?)(?:_(?P<mac>SHA[0-9]*|MD5))?"
 )
+# OpenSSL 3.2 counts the bits of a tag of 8 bytes, older ones those of the key.
+SHORT_TAG = 64 if ssl.OPENSSL_VERSION_INFO >= (3, 2) else 0
 # OpenSSL's name of the cipher within a suite's, its name by itself, its strength and its bits.
 CIPHERS = {
     "AES_128_GCM": ("AES128-GCM", "aes-128-gcm", 128, 128),
     "AES_256_GCM": ("AES256-GCM", "aes-256-gcm", 256, 256),
     "AES_128_CCM": ("AES128-CCM", "aes-128-ccm", 128, 128),
     "AES_256_CCM": ("AES256-CCM", "aes-256-ccm", 256, 256),
-    "AES_128_CCM_8": ("AES128-CCM8", "aes-128-ccm", 128, 128),
-    "AES_256_CCM_8": ("AES256-CCM8", "aes-256-ccm", 256, 256),
+    "AES_128_CCM_8": ("AES128-CCM8", "aes-128-ccm", SHORT_TAG or 128, 128),
+    "AES_256_CCM_8": ("AES256-CCM8", "aes-256-ccm", SHORT_TAG or 256, 256),
     "CHACHA20_POLY1305": ("CHACHA20-POLY1305", "chacha20-poly1305", 256, 256),
     "AES_128_CBC": ("AES128", "aes-128-cbc", 128, 128),
     "AES_256_CBC": ("AES256", "aes-256-cbc", 256, 256),

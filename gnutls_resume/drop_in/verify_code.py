@@ -1,8 +1,13 @@
 """Why a certificate was refused, in OpenSSL's numbers and words, which libraries look at."""
 
+import ssl
 from collections.abc import Sequence
 
 from gnutls_resume.binding import MAX_CHAIN, NO_CRL, CertificateStatus, TrustList, ip_address
+
+NOT_YET = "certificate is not yet valid"
+if ssl.OPENSSL_VERSION_INFO >= (3, 6):
+    NOT_YET += " or the system clock is incorrect"
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h -> X509_verify_cert_error_string().
 SENTENCES = {
@@ -11,7 +16,7 @@ SENTENCES = {
     3: "unable to get certificate CRL",
     7: "certificate signature failure",
     8: "CRL signature failure",
-    9: "certificate is not yet valid",
+    9: NOT_YET,
     10: "certificate has expired",
     11: "CRL is not yet valid",
     12: "CRL has expired",

@@ -1097,8 +1097,10 @@ def test_a_context_of_one_side_makes_no_connection_of_the_other(protocol: int) -
     server_side = protocol == ssl.PROTOCOL_TLS_CLIENT
     texts = []
     for kind in (SSLContext, ssl.SSLContext):
+        context = kind(protocol)
+        context.check_hostname = False  # or Python 3.14 asks for a name first
         with pytest.raises(ssl.SSLError, match="Cannot create a") as raised:
-            kind(protocol).wrap_bio(*bios, server_side=server_side)
+            context.wrap_bio(*bios, server_side=server_side)
         texts.append(str(raised.value).partition("Cannot")[2].partition(" (_ssl.c")[0])
     assert texts[0] == texts[1]
 

@@ -796,6 +796,7 @@ def test_interrupts_go_through(certificates: Certificates) -> None:
     """Ctrl-C in a blocking read: Python serves it, and the connection goes on."""
     program = """
 import os, signal, ssl, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 sys.path.insert(0, sys.argv[1])
 from gnutls_resume import SSLContext
 import socket
