@@ -259,6 +259,7 @@ class SSLContext(Refusing):
                 priority=priority,
                 alpn=self._alpn,
                 partition=self._partition,
+                tickets=not self.options & ssl.OP_NO_TICKET,
             )
         return Settings(
             priority=priority,

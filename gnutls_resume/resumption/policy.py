@@ -72,6 +72,7 @@ class ClientPolicy(Policy):
     priority: str
     alpn: tuple[bytes, ...]
     partition: bytes
+    tickets: bool = True
     early_data: bool = False
 
 
