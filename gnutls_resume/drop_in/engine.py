@@ -190,7 +190,8 @@ class Engine:
             settings.versions,
             self._resuming.session_lifetime,
         )
-        session.set_ticket_function(self._attempt.keep_ticket)
+        if not settings.flags & InitFlag.NO_TICKETS:
+            session.set_ticket_function(self._attempt.keep_ticket)
 
     def _prepare_server(self) -> None:
         callback = self._settings.sni_callback

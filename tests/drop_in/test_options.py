@@ -245,11 +245,13 @@ def test_a_client_without_tickets_asks_for_none(
     assert SESSION_TICKET in connect(client, server).extensions
     assert connect(client, server).resumed == (True, True)
     client.options |= ssl.OP_NO_TICKET
-    for _ in range(2):
+    for number in range(2):
         made = connect(client, server)
         assert made.resumed == (False, False)
         assert SESSION_TICKET not in made.extensions
-        assert made.client.miss_reason is MissReason.NONE_STORED
+        # In TLS 1.2 it learns a session ID then, and our servers keep no sessions.
+        ids = version == TLS12 and number
+        assert made.client.miss_reason is (MissReason.DECLINED if ids else MissReason.NONE_STORED)
     client.options &= ~ssl.OP_NO_TICKET
     assert connect(client, server).resumed == (True, True)  # nobody has taken the ticket
 
