@@ -564,6 +564,7 @@ class Engine:
         if (
             self.server_side
             or not patience
+            or self._settings.flags & InitFlag.NO_TICKETS
             or self.outcome is None
             or self.outcome.protocol != "TLSv1.3"
             or self._has_read
