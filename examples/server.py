@@ -59,9 +59,9 @@ def serve(sock: socket.socket, make_session: Callable[[], Session]) -> None:
             session.handshake()
             answer(session)
         except (GnuTLSError, OSError) as error:
-            print("failed:", error, flush=True)
             if isinstance(error, AlertError):
                 session.db_remove_session()  # RFC 5246 §7.2.2; GnuTLS never does
+            print("failed:", error, flush=True)
 
 
 def main() -> None:
