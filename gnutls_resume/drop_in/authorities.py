@@ -5,7 +5,7 @@ import os
 import ssl
 
 from gnutls_resume.binding.x509 import Certificate
-from gnutls_resume.drop_in.exceptions import dressed
+from gnutls_resume.drop_in.exceptions import dressed, ssl_error
 from gnutls_resume.resumption import trust
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -29,7 +29,7 @@ def path_of(name: str, value: Path) -> str:
 
 def pem_error(text: str) -> ssl.SSLError:
     """For a file that cannot be read, as OpenSSL's ``PEM lib``."""
-    return dressed(ssl.SSLError(ssl.SSL_ERROR_SSL, f"[X509: PEM_LIB] {text}"), "PEM_LIB", "X509")
+    return ssl_error("PEM_LIB", text, library="X509")
 
 
 def trust_in_file(path: str) -> trust.Trust:
@@ -43,20 +43,15 @@ def trust_in_file(path: str) -> trust.Trust:
     except ValueError as error:
         raise pem_error(str(error)) from error
     if not found:
-        reason = "NO_CERTIFICATE_OR_CRL_FOUND"
-        text = f"[X509: {reason}] no certificate or crl found"
-        raise dressed(ssl.SSLError(ssl.SSL_ERROR_SSL, text), reason, "X509")
+        text = "no certificate or crl found"
+        raise ssl_error("NO_CERTIFICATE_OR_CRL_FOUND", text, library="X509")
     return found
 
 
 def trust_in_folders(paths: str) -> trust.Trust:
     """What stands in a folder, or in several separated by colons as OpenSSL takes them."""
     if not paths:
-        raise dressed(
-            ssl.SSLError(ssl.SSL_ERROR_SSL, "[X509: INVALID_DIRECTORY] invalid directory"),
-            "INVALID_DIRECTORY",
-            "X509",
-        )
+        raise ssl_error("INVALID_DIRECTORY", "invalid directory", library="X509")
     found = trust.NOTHING
     for path in filter(None, paths.split(os.pathsep)):
         found |= trust.from_folder(path)

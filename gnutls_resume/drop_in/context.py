@@ -240,8 +240,9 @@ class SSLContext(Refusing):
         chains = [chain for _, chain in self._pairs.values()]
         policy: ClientPolicy | ServerPolicy
         if server_side:
+            names = {name for chain in chains for name in Certificate(chain[0]).names}
             policy = ServerPolicy(
-                names=tuple(sorted({name for chain in chains for name in names_in(chain[0])})),
+                names=tuple(sorted(names)),
                 verify_mode=self.verify_mode,
                 verify_flags=flags,
                 trust=self._trust.digest if verify else b"",
@@ -456,10 +457,6 @@ def check_hostname(name: str) -> None:
         raise ValueError("server_hostname cannot be an empty string or start with a leading dot.")
     if "\0" in name:
         raise TypeError("argument must be encoded string without null bytes, not str")
-
-
-def names_in(der: bytes) -> tuple[str, ...]:
-    return Certificate(der).names
 
 
 def create_default_context(

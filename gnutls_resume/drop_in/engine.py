@@ -56,7 +56,7 @@ from gnutls_resume.drop_in.hooks import RefusedByCallbackError, keylog_for, sni_
 from gnutls_resume.drop_in.options import Settings, is_ip_address
 from gnutls_resume.drop_in.peercert import decode
 from gnutls_resume.drop_in.resuming import Resuming
-from gnutls_resume.drop_in.session import SSLSession
+from gnutls_resume.drop_in.session import VERSION_NAMES, SSLSession
 from gnutls_resume.errors import (
     GnuTLSError,
     MisuseError,
@@ -73,12 +73,6 @@ if TYPE_CHECKING:
     from gnutls_resume.drop_in.context import SSLContext
 
 
-VERSION_NAMES = {
-    Version.TLS1_0: "TLSv1",
-    Version.TLS1_1: "TLSv1.1",
-    Version.TLS1_2: "TLSv1.2",
-    Version.TLS1_3: "TLSv1.3",
-}
 REQUESTS = {
     ssl.CERT_NONE: CertificateRequest.IGNORE,
     ssl.CERT_OPTIONAL: CertificateRequest.REQUEST,
@@ -387,12 +381,12 @@ class Engine:
             elif transport.received or (transport.sent and not isinstance(error, TimeoutError)):
                 attempt.failed()
         # On a BIO nothing times out but what a callback does.
-        timed_out = self._bios is None and isinstance(error, TimeoutError) and error.errno is None
-        made = TimeoutError("The handshake operation timed out") if timed_out else self._told(error)
+        late = self._bios is None and isinstance(error, TimeoutError) and error.errno is None
+        made = TimeoutError("The handshake operation timed out") if late else self._told(error)
         made.session_offered = offered  # type: ignore[attr-defined]
         if made is not error and made.__cause__ is None:
             made.__suppress_context__ = True  # GnuTLS's words are in it
-        if not timed_out:
+        if not late:
             # A copy, for what is raised will hold the frames of those who wait for it, and so us.
             again = made if isinstance(made, ssl.SSLError) else ssl_error(*HAS_FAILED)
             self._failure = copy.copy(again)

@@ -80,9 +80,11 @@ WANT_WRITE = "The operation did not complete (write)"
 EOF = "EOF occurred in violation of protocol"
 
 
-def ssl_error(reason: str, text: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
+def ssl_error(
+    reason: str, text: str, kind: type[ssl.SSLError] = ssl.SSLError, *, library: str = "SSL"
+) -> ssl.SSLError:
     """An error as OpenSSL's bindings make it."""
-    return dressed(kind(ssl.SSL_ERROR_SSL, f"[SSL: {reason}] {text}"), reason)
+    return dressed(kind(ssl.SSL_ERROR_SSL, f"[{library}: {reason}] {text}"), reason, library)
 
 
 def dressed(error: ssl.SSLError, reason: str, library: str = "SSL") -> ssl.SSLError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gnutls_resume.binding import Session
 from gnutls_resume.binding._callbacks import warn
+from gnutls_resume.drop_in.options import SNICallback
 from gnutls_resume.errors import AlertError
 from gnutls_resume.resumption.outcome import log
 
@@ -25,9 +26,7 @@ class RefusedByCallbackError(AlertError):
     """
 
 
-def sni_hook(
-    engine: "weakref.ref[Engine]", callback: Callable[[object, str | None, object], int | None]
-) -> Callable[..., None]:
+def sni_hook(engine: "weakref.ref[Engine]", callback: SNICallback) -> Callable[..., None]:
     """The hook that runs a context's sni_callback, once a connection."""
     called = False
 

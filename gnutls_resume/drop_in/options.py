@@ -64,8 +64,6 @@ INERT_OPTIONS = (
     | getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 )
 
-SNICallback = Callable[[object, str | None, object], int | None]
-
 VERIFY_FLAGS = (
     ssl.VERIFY_CRL_CHECK_LEAF
     | ssl.VERIFY_CRL_CHECK_CHAIN
@@ -73,6 +71,8 @@ VERIFY_FLAGS = (
     | ssl.VERIFY_X509_TRUSTED_FIRST
     | ssl.VERIFY_X509_PARTIAL_CHAIN
 )
+
+SNICallback = Callable[[object, str | None, object], int | None]
 
 
 @dataclass(frozen=True, slots=True)

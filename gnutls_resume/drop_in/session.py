@@ -4,7 +4,7 @@ import hashlib
 import time
 from typing import NoReturn, SupportsIndex
 
-from gnutls_resume.binding import Sealing, SealingKey
+from gnutls_resume.binding import Protocol, Sealing, SealingKey
 from gnutls_resume.binding._arguments import BytesLike, check_bytes, check_instance
 from gnutls_resume.binding.envelope import (
     CLIENT_KINDS,
@@ -16,7 +16,13 @@ from gnutls_resume.binding.envelope import (
 )
 from gnutls_resume.errors import InvalidSessionError
 
-PROTOCOLS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+VERSION_NAMES = {
+    Protocol.TLS1_0: "TLSv1",
+    Protocol.TLS1_1: "TLSv1.1",
+    Protocol.TLS1_2: "TLSv1.2",
+    Protocol.TLS1_3: "TLSv1.3",
+}
+PROTOCOLS = {version.wire: name for version, name in VERSION_NAMES.items()}  # in an envelope
 
 
 class SSLSession:

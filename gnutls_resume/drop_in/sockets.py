@@ -8,8 +8,8 @@ from gnutls_resume.drop_in.engine import Engine
 from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome
 
 
-class SSLSocket(ssl.SSLSocket):
-    """``ssl.SSLSocket`` over GnuTLS. Made by ``SSLContext.wrap_socket``."""
+class WithOutcome:
+    """What both have beyond the standard library's."""
 
     outcome: Outcome | None = None
     """Of the handshake, once it is complete, also after ``unwrap`` and ``close``."""
@@ -24,6 +24,10 @@ class SSLSocket(ssl.SSLSocket):
         """Why the handshake was full; None if it was not."""
         return None if self.outcome is None else self.outcome.miss_reason
 
+
+class SSLSocket(WithOutcome, ssl.SSLSocket):
+    """``ssl.SSLSocket`` over GnuTLS. Made by ``SSLContext.wrap_socket``."""
+
     def _real_close(self) -> None:
         engine = self._sslobj  # type: ignore[attr-defined]
         try:
@@ -35,21 +39,8 @@ class SSLSocket(ssl.SSLSocket):
             super()._real_close()  # type: ignore[misc] # typeshed does not tell
 
 
-class SSLObject(ssl.SSLObject):
+class SSLObject(WithOutcome, ssl.SSLObject):
     """``ssl.SSLObject`` over GnuTLS. Made by ``SSLContext.wrap_bio``."""
-
-    outcome: Outcome | None = None
-    """Of the handshake, once it is complete."""
-
-    @property
-    def handshake_kind(self) -> HandshakeKind | None:
-        """How the connection began; None before the handshake."""
-        return None if self.outcome is None else self.outcome.kind
-
-    @property
-    def miss_reason(self) -> MissReason | None:
-        """Why the handshake was full; None if it was not."""
-        return None if self.outcome is None else self.outcome.miss_reason
 
 
 def outcome(sock: object) -> Outcome | None:

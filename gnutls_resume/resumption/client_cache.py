@@ -15,7 +15,6 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Container
-from functools import lru_cache
 
 from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
 from gnutls_resume.binding.envelope import read_header, store_key
@@ -37,10 +36,14 @@ REASONS = {
 last_warning = -LOG_INTERVAL
 
 
-@lru_cache(maxsize=1)
+keys: list[SealingKey] = []  # the first is the process's
+
+
 def process_key() -> SealingKey:
     """The key for what stays in this process's memory, so that no secret stands in Python's."""
-    return SealingKey.generate()
+    if not keys:
+        keys.append(SealingKey.generate())  # two threads may both come here: the first one counts
+    return keys[0]
 
 
 class ClientSessionCache:

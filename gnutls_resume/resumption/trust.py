@@ -41,6 +41,12 @@ class Trust:
         parts = [b"anchors", *sorted(self.anchors), b"crls", *sorted(self.crls)]
         return hashlib.sha256(b"".join(parts)).digest()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trust) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def __or__(self, other: "Trust") -> "Trust":
         if other.anchors.keys() <= self.anchors.keys() and other.crls.keys() <= self.crls.keys():
             return self

@@ -1191,8 +1191,8 @@ def test_an_import_makes_no_secret_and_no_store() -> None:
     text = (
         "import sys, gnutls_resume as g\n"
         "from gnutls_resume.drop_in import resuming\n"
-        "from gnutls_resume.resumption import ticket_keys\n"
-        "print(resuming.stores, ticket_keys.rings)\n"
+        "from gnutls_resume.resumption import client_cache, ticket_keys\n"
+        "print(resuming.stores, ticket_keys.rings, client_cache.keys)\n"
         "print([name for name in ('asyncio', 'redis') if name in sys.modules])\n"
         "g.SSLContext(2 ** 4, sessions=None, ticket_keys=None)\n"
         "print(resuming.stores, ticket_keys.rings)\n"
@@ -1201,7 +1201,7 @@ def test_an_import_makes_no_secret_and_no_store() -> None:
     )
     done = run(sys.executable, "-c", text.replace("2 ** 4", str(int(ssl.PROTOCOL_TLS_CLIENT))))
     assert done.stderr == ""
-    assert done.stdout.splitlines() == ["[] []", "[]", "[] []", "1 1"]
+    assert done.stdout.splitlines() == ["[] [] []", "[]", "[] []", "1 1"]
 
 
 def test_the_process_s_store_and_keys_are_shared(world: World) -> None:

@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -952,3 +953,25 @@ def test_resumed_handshake_tells_its_kind(certificates: Certificates) -> None:
             store=database.__setitem__, retrieve=database.get, remove=database.pop
         )
         assert connect(client, server).client.handshake_kind is kind
+
+
+def test_threads_that_make_the_process_key_at_once_get_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under a key of its own, what a thread stores could never be opened again."""
+    count = 8
+    start = threading.Barrier(count)
+
+    class Slow:
+        """All threads stand in here together: each has found that there is no key."""
+
+        @staticmethod
+        def generate() -> SealingKey:
+            start.wait(30)
+            return SealingKey.generate()
+
+    monkeypatch.setattr(client_cache, "keys", [])
+    monkeypatch.setattr(client_cache, "SealingKey", Slow)
+    with ThreadPoolExecutor(count) as pool:
+        made = list(pool.map(lambda _: client_cache.process_key(), range(count)))
+    assert len({id(key) for key in made}) == 1
