@@ -29,7 +29,7 @@ def path_of(name: str, value: Path) -> str:
 
 def pem_error(text: str) -> ssl.SSLError:
     """For a file that cannot be read, as OpenSSL's ``PEM lib``."""
-    return ssl_error("PEM_LIB", text, library="X509")
+    return dressed(ssl.SSLError(ssl.SSL_ERROR_SSL, f"[X509] PEM lib: {text}"), "PEM_LIB", "X509")
 
 
 def trust_in_file(path: str) -> trust.Trust:

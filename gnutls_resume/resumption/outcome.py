@@ -1,5 +1,6 @@
 """What became of a handshake, decided where the fact is known and carried up."""
 
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -103,6 +104,17 @@ def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | Non
 
 
 def log(level: int, text: str, *args: object, exc_info: bool = False) -> None:
-    """A handler's fault is not the handshake's: it is dropped."""
+    """A handler's fault is not the handshake's: it is dropped. A handler that makes this very
+    connection, to send what is logged over it, would wait for itself: nothing is logged then.
+    """
     with suppress(Exception):
-        logger.log(level, text, *args, exc_info=exc_info)
+        if not in_handler():
+            logger.log(level, text, *args, exc_info=exc_info)
+
+
+def in_handler() -> bool:
+    """Whether a logging handler is at work in this thread."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not logging.Handler.handle.__code__:
+        frame = frame.f_back
+    return frame is not None
