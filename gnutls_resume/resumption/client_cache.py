@@ -92,7 +92,10 @@ class ClientSessionCache:
 
     def remove(self, digest: bytes) -> None:
         assert self.store is not None
-        self.store.remove(store_key(digest, self._sealing_key))
+        key = self._sealing_key
+        self.store.remove(store_key(digest, key))
+        if key is not None and key.previous is not None:
+            self.store.remove(store_key(digest, key.previous))
 
     def note_failure(self, what: str, error: Exception) -> None:
         """Count a failure of the store; log one a minute."""

@@ -258,6 +258,26 @@ def test_store_keys_under_a_sealing_key_are_not_the_digest(
 # -- taken once -------------------------------------------------------------------------------
 
 
+@each_version
+def test_sessions_under_the_previous_sealing_key_are_used_and_forgotten_too(
+    certificates: Certificates, version: ssl.TLSVersion
+) -> None:
+    """R-5. The store key changes with the sealing key, so both are asked, and both removed."""
+    store, server = Recorder(), server_context(certificates, version)
+    old = SealingKey.generate()
+    connect(client_context(certificates, sessions=store, sealing_key=old), server)
+    new = SealingKey.generate(previous=old)
+    client = client_context(certificates, sessions=store, sealing_key=new)
+    made = connect(client, server)
+    assert made.resumed == (True, True)
+    store.calls.clear()
+    made.client._sslobj._attempt.refused()
+    assert len({key for _, key in store.of("remove")}) == 2
+    later = SSLContext(ssl.PROTOCOL_TLS_CLIENT, sessions=store, sealing_key=SealingKey.generate())
+    later.load_verify_locations(cadata=certificates.trust.decode())
+    assert connect(later, server).client.miss_reason is MissReason.NONE_STORED
+
+
 def test_threads_on_one_store_never_offer_a_ticket_twice(certificates: Certificates) -> None:
     store, server = MemoryStore(), server_context(certificates, TLS13)
     tickets: list[bytes | None] = []
