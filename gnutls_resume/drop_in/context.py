@@ -12,7 +12,6 @@ import hashlib
 import os
 import ssl
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
@@ -48,6 +47,7 @@ from gnutls_resume.drop_in.session import SSLSession
 from gnutls_resume.drop_in.sockets import SSLObject, SSLSocket
 from gnutls_resume.errors import GnuTLSError
 from gnutls_resume.resumption import trust
+from gnutls_resume.resumption.lock import Lock
 from gnutls_resume.resumption.outcome import OnHandshake
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import Rules, verifier_for
@@ -81,7 +81,7 @@ INHERITED = [
     )
 ]
 
-loading = threading.Lock()  # held for a moment, when certificates are added to a context
+loading = Lock()  # held for a moment, when certificates are added to a context
 
 
 class SSLContext(Refusing):

@@ -570,12 +570,16 @@ class Engine:
         ):
             return
         try:
+            until = time.monotonic() + patience
             transport.patience = patience
             self._read_tickets(1 if self._resumed else 2)  # as servers send by custom
-            transport.patience = 0
             for _ in range(LATE_RECORDS):
-                self._session.record_recv()
-        except (GnuTLSError, OSError):
+                # A call that does not wait has no end while a peer goes on sending tickets.
+                transport.patience = until - time.monotonic()
+                if transport.patience <= 0 or not is_readable(self._sock()):
+                    break
+                self._read_tickets(1)
+        except (GnuTLSError, OSError, ValueError):
             pass  # there is nothing more
         finally:
             self._reading.release()
@@ -710,6 +714,13 @@ SERVER_MISSES = {
 }
 
 
+def is_readable(sock: Any) -> bool:  # noqa: ANN401
+    """Whether a read would not wait. Raises OSError or ValueError for a socket that is closed."""
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
 def read_away(sock: Any) -> None:  # noqa: ANN401
     """What a peer has sent after that which ends the handshake: a close over unread data is a
     reset, and could cost it the alert that says why.
@@ -717,8 +728,6 @@ def read_away(sock: Any) -> None:  # noqa: ANN401
     if sock is None:
         return
     with contextlib.suppress(OSError, ValueError):
-        poller = select.poll()
-        poller.register(sock, select.POLLIN)
         for _ in range(LATE_RECORDS):
-            if not poller.poll(0) or not os.read(sock.fileno(), MAX_READ):
+            if not is_readable(sock) or not os.read(sock.fileno(), MAX_READ):
                 break

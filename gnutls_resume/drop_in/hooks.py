@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import traceback
 import weakref
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from gnutls_resume.binding import Session
 from gnutls_resume.binding._callbacks import warn
 from gnutls_resume.drop_in.options import SNICallback
 from gnutls_resume.errors import AlertError
+from gnutls_resume.resumption.lock import Lock
 from gnutls_resume.resumption.outcome import log
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def refused_by_callback(alert: int) -> RefusedByCallbackError:
     return error
 
 
-writing_keys = threading.Lock()
+writing_keys = Lock()
 
 
 def keylog_for(session: Session, path: str | os.PathLike[str]) -> Callable[[str, bytes], None]:

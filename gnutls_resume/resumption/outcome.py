@@ -2,12 +2,13 @@
 
 import inspect
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
+
+from gnutls_resume.resumption.lock import Lock
 
 logger = logging.getLogger("gnutls_resume")
 
@@ -61,7 +62,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def count(self, *names: str) -> None:
         with self._lock:

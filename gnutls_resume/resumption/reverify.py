@@ -5,7 +5,6 @@ microseconds; only a good one is, and until the first certificate of the chain e
 for an hour: an anchor's or a list's own end is not looked at meanwhile.
 """
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Literal, NamedTuple
 from gnutls_resume.binding import CertificateStatus, Session
 from gnutls_resume.binding.x509 import Certificate, TrustList, chain_not_after
 from gnutls_resume.errors import VerificationError
+from gnutls_resume.resumption.lock import Lock
 from gnutls_resume.resumption.trust import Trust
 
 MAX_VERDICTS = 1024  # of some 2 KB, the chain included
@@ -48,7 +48,7 @@ class Verifier:
         self._verdicts: OrderedDict[tuple[tuple[bytes, ...], str | None, Rules], Verdict] = (
             OrderedDict()
         )
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def verify(self, chain: Sequence[bytes], hostname: str | None, rules: Rules) -> int:
         """When the chain ends, in Unix seconds. Raises VerificationError with the status."""
@@ -103,7 +103,7 @@ def refusal(status: CertificateStatus) -> VerificationError:
 
 
 # Loading the system's authorities takes 10 ms and 4 MB; libraries make contexts by the dozen.
-building = threading.Lock()
+building = Lock()
 
 
 def verifier_for(trust: Trust) -> Verifier:

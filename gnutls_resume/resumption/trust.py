@@ -7,7 +7,6 @@ connection.
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from gnutls_resume.binding.x509 import Certificate, certificates_of, crls_of
+from gnutls_resume.resumption.lock import Lock
 
 Stamp = tuple[int, ...]
 
@@ -103,7 +103,7 @@ def stamp_of(file: Path) -> Stamp:
 
 
 # Many threads begin at once: one of them reads.
-reading = threading.Lock()
+reading = Lock()
 
 
 @lru_cache(maxsize=16)

@@ -31,7 +31,7 @@ from drop_in.peers import (
 )
 from pair import TOO_LONG, in_thread, tcp_pair
 
-from gnutls_resume import MemoryStore, SSLContext, SSLSocket, outcome
+from gnutls_resume import GnuTLSError, MemoryStore, SSLContext, SSLSocket, outcome
 
 UPLOAD = bytes(range(250)) * 1600
 
@@ -422,6 +422,22 @@ def test_a_flood_of_data_does_not_hold_up_a_close(certificates: Certificates) ->
 
         with in_thread(flood):
             assert seconds_to_close(pair.client) < 5
+
+
+def test_a_flood_of_tickets_does_not_hold_up_a_close(certificates: Certificates) -> None:
+    client, server = client_context(certificates, close_wait=0.3), server_context(certificates)
+    with connected(client, server) as pair:
+
+        def flood() -> None:
+            with contextlib.suppress(GnuTLSError, OSError):
+                while True:
+                    pair.server._sslobj._session.ticket_send(50)
+
+        watchdog = threading.Timer(TOO_LONG, lambda: fact(pair.server.shutdown, socket.SHUT_RDWR))
+        watchdog.start()
+        with in_thread(flood):
+            assert seconds_to_close(pair.client) < 5
+        watchdog.cancel()
 
 
 # -- forks ------------------------------------------------------------------------------------
