@@ -25,6 +25,7 @@ def main(certificate: str, key: str, port: str, application: str) -> None:
     uvicorn.run(
         application,
         port=int(port),
+        app_dir=".",
         ssl_certfile=certificate,
         ssl_keyfile=key,
         ssl_context_factory=make_context,
