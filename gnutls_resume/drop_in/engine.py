@@ -557,6 +557,7 @@ class Engine:
         patience = self._resuming.close_wait
         if (
             self.server_side
+            or self._sock is None
             or not patience
             or self._settings.flags & InitFlag.NO_TICKETS
             or self.outcome is None
