@@ -1199,7 +1199,9 @@ def test_an_import_makes_no_secret_and_no_store() -> None:
         "g.SSLContext(2 ** 4)\n"
         "print(len(resuming.stores), len(ticket_keys.rings))\n"
     )
-    done = run(sys.executable, "-c", text.replace("2 ** 4", str(int(ssl.PROTOCOL_TLS_CLIENT))))
+    done = run(
+        sys.executable, "-P", "-c", text.replace("2 ** 4", str(int(ssl.PROTOCOL_TLS_CLIENT)))
+    )
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["[] [] []", "[]", "[] []", "1 1"]
 

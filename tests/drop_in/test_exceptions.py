@@ -810,7 +810,7 @@ except KeyboardInterrupt:
     print("interrupted")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(certificates.folder)],
+        [sys.executable, "-P", "-c", program, str(certificates.folder)],
         capture_output=True,
         text=True,
         timeout=TOO_LONG,

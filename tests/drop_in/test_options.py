@@ -273,7 +273,7 @@ def test_options_of_openssl_s_own_configuration_are_left_alone(tmp_path: Path) -
         "except NotImplementedError as error: print('refused:', error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", text],
+        [sys.executable, "-P", "-c", text],
         env={**os.environ, "OPENSSL_CONF": str(tmp_path / "openssl.cnf")},
         capture_output=True,
         text=True,

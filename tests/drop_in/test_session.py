@@ -160,7 +160,7 @@ with context.wrap_socket(sock, server_hostname="localhost", session=session) as 
         trust = str(certificates.trust_file)
         with in_thread(serve) as errors:
             done = subprocess.run(
-                [sys.executable, "-c", program, port, trust, str(int(version)), data.hex()],
+                [sys.executable, "-P", "-c", program, port, trust, str(int(version)), data.hex()],
                 capture_output=True,
                 text=True,
                 timeout=TOO_LONG,

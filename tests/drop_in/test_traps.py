@@ -186,7 +186,7 @@ except ssl.SSLWantReadError:
     print("works")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-P", "-c", program],
         capture_output=True,
         check=False,
         text=True,
@@ -269,7 +269,7 @@ assert type(context) is ssl.SSLContext
 print("untouched")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-P", "-c", program],
         capture_output=True,
         check=False,
         text=True,

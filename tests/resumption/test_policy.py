@@ -129,7 +129,9 @@ def test_digest_is_the_same_in_every_process() -> None:
         "print(P(('a', 'b'), 1, 2, b'trust', b'').digest('localhost').hex())"
     )
     seen = {
-        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-P", "-c", program], capture_output=True, check=True
+        ).stdout
         for _ in range(2)
     }
     mine = ServerPolicy(("a", "b"), 1, 2, b"trust", b"").digest("localhost")

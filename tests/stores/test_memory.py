@@ -251,7 +251,11 @@ print((resident() - before) / store.byte_count)
 def run(program: str) -> str:
     """The output of a Python of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
     )
     assert done.stderr == ""
     return done.stdout
