@@ -33,7 +33,7 @@ def test_check_store_needs_no_test_runner_and_no_assert_statements() -> None:
         "check_store(Forgetful, cases=['a_value_comes_back'])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-O", "-c", program],
+        [sys.executable, "-P", "-O", "-c", program],
         capture_output=True,
         text=True,
         check=False,
