@@ -88,8 +88,12 @@ class ClientSessionCache:
         self.store.push(store_key(digest, self._sealing_key), value, ttl, KEEP)
 
     def remove(self, digest: bytes) -> None:
+        """Under both keys, or what was sealed under the previous one would be found again."""
         assert self.store is not None
-        self.store.remove(store_key(digest, self._sealing_key))
+        key = self._sealing_key
+        self.store.remove(store_key(digest, key))
+        if key is not None and key.previous is not None:
+            self.store.remove(store_key(digest, key.previous))
 
     def note_failure(self, what: str, error: Exception) -> None:
         """Count a failure of the store; log one a minute."""
