@@ -45,8 +45,11 @@ ssize_t gr_record_recv(gnutls_session_t session, char *data, size_t size)
 	size_t total;
 
 	transport->put_off = 0;
-	if (n < 0)
+	if (n < 0) {
+		transport->reading.error = transport->put_off_error;
+		transport->reading.ended = transport->put_off_ended;
 		return n;
+	}
 	n = gnutls_record_recv(session, data, size);
 	if (n < 0)
 		return n;
@@ -56,8 +59,11 @@ ssize_t gr_record_recv(gnutls_session_t session, char *data, size_t size)
 		n = gnutls_record_recv(session, data + total, size - total);
 		if (n > 0)
 			total += (size_t)n;
-		else if (n < 0 && n != GNUTLS_E_AGAIN && n != GNUTLS_E_INTERRUPTED)
+		else if (n < 0 && n != GNUTLS_E_AGAIN && n != GNUTLS_E_INTERRUPTED) {
 			transport->put_off = (int)n; /* the next call's answer */
+			transport->put_off_error = transport->reading.error;
+			transport->put_off_ended = transport->reading.ended;
+		}
 	}
 	transport->reading.deadline = deadline;
 	transport->reading.blocked = 0; /* that was no answer; memory has no gr_begin */

@@ -55,6 +55,7 @@ typedef struct {
 	atomic_int send_error; /* errno of a send that failed: nothing more can be written */
 	int hurry;	   /* the next flush must not wait for an acknowledgement */
 	int put_off;	   /* an error found after data that had to be returned first */
+	int put_off_error, put_off_ended; /* what the transport said of it */
 	pthread_mutex_t lock;
 	gr_buffer in;	   /* memory only */
 	gr_buffer out;

@@ -246,7 +246,9 @@ class Engine:
         data = self._attempt.latest
         if data is None and self.outcome.protocol != "TLSv1.3":
             with contextlib.suppress(GnuTLSError):
-                data = self._attempt.latest = self._session.get_data()
+                # Without it a resumption would be refused (RFC 7627 §5.3).
+                if self._session.ext_master_secret_status():
+                    data = self._attempt.latest = self._session.get_data()
         if data is None:
             return None
         resuming = self._resuming

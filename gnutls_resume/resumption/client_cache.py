@@ -91,6 +91,7 @@ class ClientSessionCache:
         self.store.push(store_key(digest, self._sealing_key), value, ttl, KEEP)
 
     def remove(self, digest: bytes) -> None:
+        """Under both keys, or what was sealed under the previous one would be found again."""
         assert self.store is not None
         key = self._sealing_key
         self.store.remove(store_key(digest, key))
@@ -130,6 +131,7 @@ class Attempt:
         self._versions = versions
         self._lifetime = lifetime
         self._verified = False
+        self._resumed = False
         self._mark: bytes | None = None
         self._data: bytes | None = None  # what was offered
         self._taken = False  # from the store, which no longer has it
@@ -203,6 +205,7 @@ class Attempt:
     def accepted(self, not_after: int | None, version: Protocol | None, *, resumed: bool) -> None:
         """The handshake and the verification have succeeded: learn from now on."""
         self._verified = True
+        self._resumed = resumed
         if self._over:  # only a timeout, after which it went on
             self._forget()
         session = self._session
@@ -259,12 +262,12 @@ class Attempt:
         """The connection ends. If it was resumed and has brought no new ticket, the server does
         not renew them (ProFTPD: not for uploads), and the one that was used goes back.
         """
-        if not self._taken or self.latest is not None or not self._verified:
+        # The session is not asked: another thread may have it to itself, in a shutdown.
+        if not self._taken or self.latest is not None or not self._resumed:
             return
         self._taken = False
-        if self._session.is_resumed():
-            assert self._data is not None
-            self._keep(self._data)
+        assert self._data is not None
+        self._keep(self._data)
 
     def failed(self) -> None:
         """The handshake broke off after a session was offered: offer none for a while."""

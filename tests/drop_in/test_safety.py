@@ -448,6 +448,18 @@ def test_session_resumed_without_extended_master_secret_is_refused(world: World)
     assert store.get(store_key(digest, key)) == NOTHING
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_session_without_extended_master_secret_is_not_handed_out(
+    world: World, kept: bool
+) -> None:
+    """Offered by hand it would be resumed, and refused."""
+    client = world.client(sessions=MemoryStore() if kept else None)
+    client.maximum_version = TLS12
+    assert connect(client, world.server(world.good, TLS12)).client.session is not None
+    server = world.server(world.good, TLS12, ":%NO_SESSION_HASH")
+    assert connect(client, server).client.session is None
+
+
 # -- nothing is learnt too early --------------------------------------------------------------
 
 

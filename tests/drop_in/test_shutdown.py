@@ -1,9 +1,12 @@
 """How connections end: close_notify both ways, in clear afterwards, or a ragged end."""
 
 import errno
+import fcntl
+import select
 import socket
 import ssl
 import struct
+import termios
 import threading
 from typing import Any
 
@@ -353,6 +356,26 @@ def test_reset_comes_out_as_the_systems_error(
             else:
                 with pytest.raises((ConnectionResetError, BrokenPipeError)):
                     one.sendall(bytes(1_000_000))
+
+
+@each_version
+def test_reset_behind_a_full_record_comes_out_as_the_systems_error(
+    certificates: Certificates, version: ssl.TLSVersion
+) -> None:
+    """It is found while the record is read, and told by the next call."""
+    client = client_context(certificates, version=version)
+    server = server_context(certificates, ssl.SSLContext, version)
+    with connected(client, server) as pair:
+        pair.server.sendall(bytes(16_384))
+        while any(fcntl.ioctl(pair.server, termios.TIOCOUTQ, bytes(4))):
+            pass  # a reset would drop what has not arrived
+        reset(pair.server)
+        hangup = select.poll()
+        hangup.register(pair.client, 0)
+        assert hangup.poll(10_000)
+        assert len(pair.client.recv(65_536)) == 16_384
+        assert fact(pair.client.recv, 10) == (ConnectionResetError, errno.ECONNRESET)
+        assert fact(pair.client.recv, 10) == b""
 
 
 def reset(sock: socket.socket) -> None:

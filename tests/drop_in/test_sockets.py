@@ -32,6 +32,7 @@ from drop_in.peers import (
 from pair import TOO_LONG, in_thread, tcp_pair
 
 from gnutls_resume import GnuTLSError, MemoryStore, SSLContext, SSLSocket, outcome
+from gnutls_resume.drop_in.engine import Engine
 
 UPLOAD = bytes(range(250)) * 1600
 
@@ -410,6 +411,27 @@ def test_close_does_not_wait_while_another_thread_reads(certificates: Certificat
         assert not reading.is_alive()
 
 
+def test_a_ticket_goes_back_at_a_close_beside_a_shutdown(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has the session to itself, until the peer answers."""
+    client, server = client_context(certificates), server_context(certificates)
+    server.num_tickets = 1  # not GnuTLS's own number
+    assert not resumed(client, server)
+    monkeypatch.setattr(Engine, "_send_tickets", lambda _: None)
+    with connected(client, server) as pair:
+        assert pair.client.session_reused
+        unwrapping = threading.Thread(target=lambda: fact(pair.client.unwrap))
+        unwrapping.start()
+        assert pair.server.recv(1) == b""  # the close_notify
+        while pair.client._sslobj._reading.acquire(blocking=False):
+            pair.client._sslobj._reading.release()
+        pair.client.close()
+    unwrapping.join(TOO_LONG)
+    assert not unwrapping.is_alive()
+    assert resumed(client, server)
+
+
 def test_a_flood_of_data_does_not_hold_up_a_close(certificates: Certificates) -> None:
     client = client_context(certificates, close_wait=0.3)
     server = silent_server(certificates)
@@ -427,15 +449,19 @@ def test_a_flood_of_data_does_not_hold_up_a_close(certificates: Certificates) ->
 def test_a_flood_of_tickets_does_not_hold_up_a_close(certificates: Certificates) -> None:
     client, server = client_context(certificates, close_wait=0.3), server_context(certificates)
     with connected(client, server) as pair:
+        ahead = threading.Event()
 
         def flood() -> None:
             with contextlib.suppress(GnuTLSError, OSError):
                 while True:
-                    pair.server._sslobj._session.ticket_send(50)
+                    for _ in range(20):
+                        pair.server._sslobj._session.ticket_send(100)
+                    ahead.set()
 
         watchdog = threading.Timer(TOO_LONG, lambda: fact(pair.server.shutdown, socket.SHUT_RDWR))
         watchdog.start()
         with in_thread(flood):
+            assert ahead.wait(TOO_LONG)
             assert seconds_to_close(pair.client) < 5
         watchdog.cancel()
 

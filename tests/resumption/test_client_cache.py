@@ -42,7 +42,8 @@ from gnutls_resume.binding._ffi import ffi
 from gnutls_resume.binding.envelope import MAX_LIFETIME, Kind, read_header, seal, unwrapped
 from gnutls_resume.drop_in.engine import Engine
 from gnutls_resume.resumption import client_cache
-from gnutls_resume.resumption.client_cache import KEEP, NOTHING, TICKETS_ONLY
+from gnutls_resume.resumption.client_cache import KEEP, NOTHING, TICKETS_ONLY, ClientSessionCache
+from gnutls_resume.resumption.outcome import Counters
 
 each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls12", "tls13"])
 
@@ -666,6 +667,17 @@ def test_session_too_large_for_an_envelope_costs_no_connection(
         made = connect(client, bare_server(credentials, key, version))
         assert made.resumed == (False, False)
         assert made.client.session is None
+
+
+def test_what_is_forgotten_is_forgotten_under_the_previous_key_too() -> None:
+    store, old, digest = MemoryStore(), SealingKey.generate(), bytes(32)
+    before = ClientSessionCache(store, old, Counters())
+    before.put(digest, b"session", 100)
+    before.push(digest, b"ticket", 100)
+    after = ClientSessionCache(store, SealingKey.generate(previous=old), Counters())
+    assert after.get(digest) == b"session"
+    after.remove(digest)
+    assert (after.get(digest), after.take(digest)) == (None, None)
 
 
 def test_wiped_sealing_key_costs_no_handshake(certificates: Certificates) -> None:
