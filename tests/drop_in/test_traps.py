@@ -24,7 +24,6 @@ import queue
 import select
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -34,6 +33,7 @@ from typing import Any
 import pytest
 from conftest import HOST, Certificates
 from drop_in.peers import client_context, connected, fact, resumed, server_context
+from interop.programs import run
 from pair import TOO_LONG
 from wrapped import End, Wire, each_version
 
@@ -177,13 +177,7 @@ try:
 except ssl.SSLWantReadError:
     print("works")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=TOO_LONG,
-    )
+    done = run(sys.executable, "-c", program)
     assert done.stdout == "works\n", done.stderr
 
 
@@ -260,13 +254,7 @@ context = ssl.create_default_context()
 assert type(context) is ssl.SSLContext
 print("untouched")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=TOO_LONG,
-    )
+    done = run(sys.executable, "-c", program)
     assert done.stdout == "untouched\n", done.stderr
 
 
