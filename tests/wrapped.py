@@ -6,9 +6,9 @@ GnuTLS itself compares hardly anything, so what the other end must not take is t
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+import pytest
 from conftest import HOST, Certificates
 
 from gnutls_resume import SSLContext
@@ -17,10 +17,11 @@ from gnutls_resume.errors import WantReadError
 
 Change = Callable[[bytes], bytes]
 Errors = tuple[BaseException | None, BaseException | None]
-End = ssl.SSLContext | Session
+Side = ssl.SSLContext | Session
 
 TLS12 = ssl.TLSVersion.TLSv1_2
 TLS13 = ssl.TLSVersion.TLSv1_3
+each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls12", "tls13"])
 PRIORITIES = {
     TLS12: "NORMAL:-VERS-ALL:+VERS-TLS1.2",
     TLS13: "NORMAL:-VERS-ALL:+VERS-TLS1.3",
@@ -58,68 +59,103 @@ class Bare:
     def read(self, size: int) -> bytes:
         return bytes(self._moving(self.session.record_recv, size))
 
-    def write(self, data: bytes) -> None:
-        self._moving(self.session.record_send, data)
+    def write(self, data: bytes) -> int:
+        return int(self._moving(self.session.record_send, data))
 
     @property
     def session_reused(self) -> bool:
         return self.session.is_resumed()
 
 
-@dataclass
+class End:
+    """An SSLObject, or what stands for one, and its two BIOs."""
+
+    def __init__(self, of: Side, **how: Any) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        bios = self.incoming, self.outgoing
+        self.object = Bare(of, *bios) if isinstance(of, Session) else of.wrap_bio(*bios, **how)
+
+
 class Wire:
-    """Two ends and the bytes between them. `to_client` changes what the server has sent."""
+    """A client's and a server's end and the bytes between them, ready for the handshake;
+    `session` is offered by hand, `to_client` changes what the server has sent.
+    """
 
-    client: Any
-    server: Any
-    client_bios: tuple[ssl.MemoryBIO, ssl.MemoryBIO]
-    server_bios: tuple[ssl.MemoryBIO, ssl.MemoryBIO]
-    to_client: Change = unchanged
-    sent: bytearray = field(default_factory=bytearray)
-    """What the client has sent so far."""
+    def __init__(
+        self,
+        client: Side,
+        server: Side,
+        hostname: str | None = HOST,
+        *,
+        session: Any = None,
+        to_client: Change = unchanged,
+    ) -> None:
+        self.ends = (
+            End(client, server_hostname=hostname, session=session),
+            End(server, server_side=True),
+        )
+        self.to_client = to_client
+        self.sent = bytearray()
+        """What the client has sent so far."""
 
-    def carry(self) -> int:
-        """Take all bytes across; returns how many."""
-        out, back = self.client_bios[1].read(), self.server_bios[1].read()
+    @property
+    def client(self) -> Any:
+        return self.ends[0].object
+
+    @property
+    def server(self) -> Any:
+        return self.ends[1].object
+
+    def move(self) -> int:
+        """Carry all bytes both ways; returns how many."""
+        client, server = self.ends
+        out, back = client.outgoing.read(), server.outgoing.read()
         self.sent += out
-        for bio, data in ((self.server_bios[0], out), (self.client_bios[0], self.to_client(back))):
-            if not bio.eof and data:
-                bio.write(data)
+        for end, data in ((server, out), (client, self.to_client(back))):
+            if not end.incoming.eof and data:
+                end.incoming.write(data)
         return len(out) + len(back)
 
     def outcomes(self) -> Errors:
         """The error, or None, of the client and of the server, each let run to its end."""
         errors: dict[int, BaseException | None] = {}
         while len(errors) < 2:
-            for number, end in enumerate((self.client, self.server)):
+            for number, end in enumerate(self.ends):
                 if number in errors:
                     continue
                 try:
-                    end.do_handshake()
+                    end.object.do_handshake()
                     errors[number] = None
                 except ssl.SSLWantReadError:
                     pass
                 except Exception as error:
                     errors[number] = error
-            if self.carry() == 0 and len(errors) < 2:
-                for bio in (self.client_bios[0], self.server_bios[0]):
-                    bio.write_eof()
+            if self.move() == 0 and len(errors) < 2:
+                for end in self.ends:
+                    end.incoming.write_eof()
         return errors[0], errors[1]
 
-    def handshake(self) -> None:
+    def handshake(self) -> Self:
         """Until both ends are done; the first error of either comes out."""
         for error in self.outcomes():
             if error is not None:
                 raise error
+        return self
+
+    def say(self, data: bytes = b"pong", *, from_server: bool = True) -> None:
+        """One way, so that a client reads its tickets."""
+        one, other = (self.server, self.client) if from_server else (self.client, self.server)
+        assert one.write(data) == len(data)
+        self.move()
+        got = b""
+        while len(got) < len(data):
+            got += other.read(len(data))
+        assert got == data
 
     def exchange(self) -> None:
-        """Data both ways; the client reads its TLS 1.3 tickets on the way."""
-        self.client.write(b"ping")
-        self.carry()
-        assert self.server.read(100) == b"ping"
-        self.server.write(b"pong")
-        self.carry()
-        assert self.client.read(100) == b"pong"
+        """Data both ways."""
+        self.say(b"ping", from_server=False)
+        self.say()
 
     @property
     def resumed(self) -> tuple[bool, bool]:
@@ -146,34 +182,9 @@ class Wire:
         return identities and identities[4 : 4 + int.from_bytes(identities[2:4])]
 
 
-def wire(
-    client: End,
-    server: End,
-    name: str | None = HOST,
-    *,
-    session: Any = None,
-    to_client: Change = unchanged,
-) -> Wire:
-    """Both ends, ready for the handshake; `session` is offered by hand."""
-    ours = ssl.MemoryBIO(), ssl.MemoryBIO()
-    theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = (
-        Bare(client, *ours)
-        if isinstance(client, Session)
-        else client.wrap_bio(*ours, server_hostname=name, session=session)
-    )
-    far = (
-        Bare(server, *theirs)
-        if isinstance(server, Session)
-        else server.wrap_bio(*theirs, server_side=True)
-    )
-    return Wire(near, far, ours, theirs, to_client)
-
-
-def connect(client: End, server: End, name: str | None = HOST, *, session: Any = None) -> Wire:
+def connect(client: Side, server: Side, name: str | None = HOST, *, session: Any = None) -> Wire:
     """A connection with data both ways: tickets are learnt."""
-    made = wire(client, server, name, session=session)
-    made.handshake()
+    made = Wire(client, server, name, session=session).handshake()
     made.exchange()
     return made
 

@@ -1,7 +1,7 @@
 """Two ends of one connection: our context and the standard library's on either side.
 
-Over BIOs everything runs in one thread, step by step. Over sockets the server's part runs in a
-thread; every socket has a timeout, so that nothing waits for ever.
+Over BIOs they meet in `wrapped.Wire`. Over sockets the server's part runs in a thread; every
+socket has a timeout, so that nothing waits for ever.
 """
 
 import contextlib
@@ -18,9 +18,6 @@ from pair import TOO_LONG, in_thread, tcp_pair
 
 from gnutls_resume import MemoryStore, SSLContext
 
-V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-
-each_version = pytest.mark.parametrize("version", [V12, V13], ids=["tls12", "tls13"])
 # One end is tested; the other is the standard library's, and so is the reference.
 each_library = pytest.mark.parametrize("library", [SSLContext, ssl.SSLContext], ids=["ours", "ssl"])
 Library = type[ssl.SSLContext]
@@ -101,82 +98,6 @@ def failure(call: Callable[..., Any], *args: Any, **keywords: Any) -> BaseExcept
     with pytest.raises(Exception) as caught:
         call(*args, **keywords)
     return caught.value
-
-
-# -- over BIOs --------------------------------------------------------------------------------
-
-
-class End:
-    """An SSLObject and its two BIOs."""
-
-    def __init__(self, context: Any, **how: Any) -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.object = context.wrap_bio(self.incoming, self.outgoing, **how)
-
-
-class Bios:
-    """A client and a server, and the bytes between them."""
-
-    def __init__(
-        self, client: Any, server: Any, *, hostname: str | None = HOST, session: Any = None
-    ) -> None:
-        self.ends = (
-            End(client, server_hostname=hostname, session=session),
-            End(server, server_side=True),
-        )
-
-    @property
-    def client(self) -> Any:
-        return self.ends[0].object
-
-    @property
-    def server(self) -> Any:
-        return self.ends[1].object
-
-    def move(self) -> int:
-        """Carry bytes both ways; how many."""
-        moved = 0
-        for one, other in (self.ends, self.ends[::-1]):
-            data = one.outgoing.read()
-            if data:
-                other.incoming.write(data)
-            moved += len(data)
-        return moved
-
-    def outcomes(self) -> tuple[BaseException | None, BaseException | None]:
-        """The error, or None, of the client's and the server's handshake."""
-        waiting = {0: self.client, 1: self.server}
-        errors: dict[int, BaseException | None] = {}
-        while waiting:
-            for number, one in list(waiting.items()):
-                try:
-                    one.do_handshake()
-                except ssl.SSLWantReadError:
-                    continue
-                except Exception as error:
-                    errors[number] = error
-                else:
-                    errors[number] = None
-                del waiting[number]
-            if self.move() == 0 and waiting:
-                assert errors, "both wait for bytes that never come"
-                for number in waiting:
-                    self.ends[number].incoming.write_eof()
-        return errors[0], errors[1]
-
-    def handshake(self) -> "Bios":
-        assert self.outcomes() == (None, None)
-        return self
-
-    def say(self, data: bytes = b"pong", *, from_server: bool = True) -> None:
-        """One way, so that a client reads its tickets."""
-        one, other = (self.server, self.client) if from_server else (self.client, self.server)
-        assert one.write(data) == len(data)
-        self.move()
-        got = b""
-        while len(got) < len(data):
-            got += other.read(len(data))
-        assert got == data
 
 
 # -- over sockets -----------------------------------------------------------------------------

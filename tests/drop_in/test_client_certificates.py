@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from conftest import Certificates
 from drop_in.peers import (
-    Bios,
     Library,
     client_context,
     connected,
     each_library,
-    each_version,
     fact,
     resumed,
     server_context,
@@ -23,6 +21,7 @@ from drop_in.peers import (
     with_certificate,
 )
 from pair import in_thread
+from wrapped import Wire, each_version
 
 from gnutls_resume import MissReason, SSLContext
 
@@ -54,7 +53,7 @@ def test_certificates_of_clients_are_asked_for_and_told_as_in_ssl(
             with_certificate(client, certificates)
         server = server_context(certificates, libraries[1], version)
         wanting_certificates(server, certificates, mode)
-        pair = Bios(client, server)
+        pair = Wire(client, server)
         errors = pair.outcomes()
         if errors != (None, None):
             return [told(error) if error else None for error in errors]
@@ -82,7 +81,7 @@ def test_a_resumed_server_session_still_knows_its_peer(
     client = with_certificate(client_context(certificates, library, version), certificates)
     session = None
     for number in range(3):
-        pair = Bios(client, server, session=session).handshake()
+        pair = Wire(client, server, session=session).handshake()
         pair.say()
         assert pair.server.session_reused == bool(number)
         subject = pair.server.getpeercert()["subjectAltName"]
@@ -105,13 +104,13 @@ def test_a_session_without_certificate_serves_no_server_that_needs_one(
     open_to_all = server_context(certificates, version=version)
     strict = wanting_certificates(server_context(certificates, version=version), certificates)
     client = client_context(certificates, ssl.SSLContext, version)
-    pair = Bios(client, open_to_all).handshake()
+    pair = Wire(client, open_to_all).handshake()
     pair.say()
     session = pair.client.session
-    pair = Bios(client, strict, session=session)
+    pair = Wire(client, strict, session=session)
     _, theirs = pair.outcomes()
     assert isinstance(theirs, ssl.SSLError)
-    again = Bios(client, open_to_all, session=session).handshake()
+    again = Wire(client, open_to_all, session=session).handshake()
     again.say()
     assert again.server.session_reused
 
@@ -166,7 +165,7 @@ def test_the_client_shows_its_certificate_after_the_handshake(
     client.post_handshake_auth = True
     if shown:
         with_certificate(client, certificates)
-    pair = Bios(client, asking_later(certificates)).handshake()
+    pair = Wire(client, asking_later(certificates)).handshake()
     pair.say()
     assert not pair.server.getpeercert()
     pair.server.verify_client_post_handshake()
@@ -216,7 +215,7 @@ def test_the_client_shows_its_certificate_beside_a_writer(certificates: Certific
 def test_a_client_that_does_not_offer_it_cannot_be_asked(certificates: Certificates) -> None:
     def steps(library: Library) -> object:
         client = client_context(certificates, library, ssl.TLSVersion.TLSv1_3)
-        pair = Bios(client, asking_later(certificates)).handshake()
+        pair = Wire(client, asking_later(certificates)).handshake()
         pair.say()
         return fact(pair.server.verify_client_post_handshake)
 
@@ -224,6 +223,6 @@ def test_a_client_that_does_not_offer_it_cannot_be_asked(certificates: Certifica
 
 
 def test_our_server_refuses_to_ask_later_and_says_what_to_use(certificates: Certificates) -> None:
-    pair = Bios(client_context(certificates), server_context(certificates)).handshake()
+    pair = Wire(client_context(certificates), server_context(certificates)).handshake()
     with pytest.raises(NotImplementedError, match="verify_mode"):
         pair.server.verify_client_post_handshake()

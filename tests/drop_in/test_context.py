@@ -25,7 +25,7 @@ from conftest import HOST
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from interop.programs import find, run
-from wrapped import TLS12, TLS13, Wire, connect, lax_context, wire
+from wrapped import TLS12, TLS13, Wire, connect, lax_context
 
 from gnutls_resume import MemoryStore, SealingKey, SSLContext, create_default_context
 from gnutls_resume.binding.envelope import MAX_LIFETIME
@@ -90,7 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def works(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None = HOST) -> bool:
     """Whether both ends come through."""
-    made = wire(client, server, name)
+    made = Wire(client, server, name)
     errors = made.outcomes()
     if errors == (None, None):
         made.exchange()
@@ -122,7 +122,7 @@ def offers_tls_1_2(world: World, context: Any) -> bool:
 
 
 def probed(world: World, context: ssl.SSLContext) -> Wire:
-    made = wire(context, world.stdlib_server())
+    made = Wire(context, world.stdlib_server())
     made.outcomes()
     return made
 
@@ -250,7 +250,7 @@ def test_a_client_that_gets_strict_accepts_nobody_it_accepted_before(world: Worl
     connect(client, server)
     assert connect(client, server).resumed == (True, True)
     client.verify_mode = ssl.CERT_REQUIRED
-    error, _ = wire(client, server).outcomes()
+    error, _ = Wire(client, server).outcomes()
     assert isinstance(error, ssl.SSLCertVerificationError)
     assert error.session_offered is False  # type: ignore[attr-defined]
 
@@ -582,7 +582,7 @@ def test_a_renewed_certificate_is_shown_to_new_clients(world: World, kind: str) 
     path = world.pair_file(first)
     server.load_cert_chain(path)
     standing = connect(client, server)
-    begun = wire(world.client(), server)
+    begun = Wire(world.client(), server)
     path.write_bytes(second.pem + second.key_pem)
     assert connect(world.client(), server).client.getpeercert(binary_form=True) == first.der
     server.load_cert_chain(path)

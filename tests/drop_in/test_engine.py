@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from conftest import Certificates
 from drop_in.peers import (
-    Bios,
     Library,
     client_context,
     connected,
     each_library,
-    each_version,
     fact,
     failure,
     server_context,
 )
+from wrapped import Wire, each_version
 
 from gnutls_resume import SSLContext
 from gnutls_resume.drop_in.engine import Engine
@@ -36,16 +35,16 @@ NAMES = {
 }
 
 
-def bios(certificates: Certificates, library: Library, version: Any = None) -> Bios:
+def bios(certificates: Certificates, library: Library, version: Any = None) -> Wire:
     """A client of this library, and a server of the standard library's."""
-    return Bios(
+    return Wire(
         client_context(certificates, library, version),
         server_context(certificates, ssl.SSLContext, version),
     )
 
 
-def server_bios(certificates: Certificates, library: Library, version: Any = None) -> Bios:
-    return Bios(
+def server_bios(certificates: Certificates, library: Library, version: Any = None) -> Wire:
+    return Wire(
         client_context(certificates, ssl.SSLContext, version),
         server_context(certificates, library, version),
     )
@@ -116,7 +115,7 @@ def test_after_the_handshake_all_is_told_as_by_ssl(
         pair = make(certificates, library, version)
         for end in pair.ends:
             end.object.context.set_alpn_protocols(["h2", "http/1.1"])
-        pair = Bios(pair.client.context, pair.server.context).handshake()
+        pair = Wire(pair.client.context, pair.server.context).handshake()
         pair.say(b"pong")
         pair.say(b"ping", from_server=False)
         one, other = pair.ends[side].object, pair.ends[1 - side].object
@@ -159,7 +158,7 @@ def test_channel_binding_of_a_resumed_session_is_equal_on_both_ends(
 ) -> None:
     pair = bios(certificates, SSLContext, ssl.TLSVersion.TLSv1_2).handshake()
     pair.say()
-    pair = Bios(pair.client.context, pair.server.context).handshake()
+    pair = Wire(pair.client.context, pair.server.context).handshake()
     assert pair.client.session_reused
     assert pair.client.get_channel_binding() == pair.server.get_channel_binding() is not None
 
@@ -296,7 +295,7 @@ def test_data_behind_a_late_ticket_are_read_at_once(certificates: Certificates) 
     """A full record is read, and what follows is looked for; then a ticket and data come in
     one piece: an event loop gets no other chance to read them.
     """
-    pair = Bios(client_context(certificates), server_context(certificates)).handshake()
+    pair = Wire(client_context(certificates), server_context(certificates)).handshake()
     pair.say(bytes(MAX_RECORD))
     with pytest.raises(ssl.SSLWantReadError):
         pair.client.read(ASKED_BY_ASYNCIO)
@@ -415,7 +414,7 @@ def test_chains_are_those_of_the_peer_also_when_resumed(
     client = client_context(certificates, version=version)
     server = server_context(certificates, ssl.SSLContext, version)
     for number in range(2):
-        pair = Bios(client, server).handshake()
+        pair = Wire(client, server).handshake()
         pair.say()
         assert pair.client.session_reused == bool(number)
         engine = pair.client._sslobj
@@ -447,7 +446,7 @@ def test_key_log_holds_the_secrets_that_the_other_end_has(
     )
     contexts[side].keylog_filename = str(certificates.folder / f"ours-{side}-{version.name}")
     contexts[1 - side].keylog_filename = str(certificates.folder / f"ssl-{side}-{version.name}")
-    pair = Bios(*contexts).handshake()
+    pair = Wire(*contexts).handshake()
     pair.say()
     ours, theirs = lines("ours"), lines("ssl")
     words = {line.split()[0] for line in ours}

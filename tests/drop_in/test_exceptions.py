@@ -26,13 +26,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from drop_in.peers import (
-    Bios,
-    End,
     Library,
     client_context,
     connected,
     each_library,
-    each_version,
     fact,
     failure,
     resumed,
@@ -43,6 +40,7 @@ from drop_in.peers import (
     wrap_pair,
 )
 from pair import TOO_LONG, in_thread, tcp_pair
+from wrapped import End, Wire, each_version
 
 from gnutls_resume import MemoryStore, MissReason, SSLContext, SSLObject
 from gnutls_resume.drop_in.exceptions import ALERTS
@@ -162,7 +160,7 @@ def test_refused_certificates_are_told_as_by_ssl(
 ) -> None:
     def steps(library: Library, **options: Any) -> list[object]:
         client = refusing_client(bad_servers, library, version, **options)
-        ours, theirs = Bios(client, bad_servers(bad)).outcomes()
+        ours, theirs = Wire(client, bad_servers(bad)).outcomes()
         assert isinstance(ours, ssl.SSLCertVerificationError)
         assert isinstance(ours, ssl.CertificateError)
         assert isinstance(ours, ValueError)
@@ -184,7 +182,7 @@ def test_a_wrong_host_is_told_with_its_name(
         def steps(library: Library, name: str = name) -> tuple[object, ...]:
             client = client_context(certificates, library, version)
             server = server_context(certificates, ssl.SSLContext, version)
-            ours, _ = Bios(client, server, hostname=name).outcomes()
+            ours, _ = Wire(client, server, hostname=name).outcomes()
             return verification_told(ours)
 
         assert steps(SSLContext) == steps(ssl.SSLContext)
@@ -199,7 +197,7 @@ def test_addresses_are_verified_as_addresses(
     names: list[str | None] = []
     server.sni_callback = lambda _, name, __: names.append(name)
     for number in range(2):
-        pair = Bios(client, server, hostname="127.0.0.1").handshake()
+        pair = Wire(client, server, hostname="127.0.0.1").handshake()
         pair.say()
         assert pair.client.session_reused == bool(number)
     assert names == [None, None]  # RFC 6066 §3: an address is no name for SNI
@@ -215,18 +213,18 @@ def test_unverified_connections_enter_no_verified_key(
     careless.check_hostname = False
     careless.verify_mode = ssl.CERT_NONE
     server = bad_servers("self-signed")
-    pair = Bios(careless, server).handshake()
+    pair = Wire(careless, server).handshake()
     pair.say()
     assert store.kept
     strict = refusing_client(bad_servers, SSLContext, version, sessions=store)
-    ours, _ = Bios(strict, server).outcomes()
+    ours, _ = Wire(strict, server).outcomes()
     assert isinstance(ours, ssl.SSLCertVerificationError)
     assert ours.session_offered is False
     careful_host = refusing_client(bad_servers, SSLContext, version, sessions=store)
     careful_host.check_hostname = False
-    ours, _ = Bios(careful_host, server).outcomes()
+    ours, _ = Wire(careful_host, server).outcomes()
     assert isinstance(ours, ssl.SSLCertVerificationError)
-    assert Bios(careless, server).handshake().client.session_reused
+    assert Wire(careless, server).handshake().client.session_reused
 
 
 # -- peers that speak something else ----------------------------------------------------------
@@ -300,7 +298,7 @@ def test_a_client_without_a_common_version_is_told_on_both_ends(
         ) -> list[tuple[object, ...]]:
             client = client_context(certificates, library, client_version)
             server = server_context(certificates, server_library, server_version)
-            return [told(error) for error in Bios(client, server).outcomes() if error]
+            return [told(error) for error in Wire(client, server).outcomes() if error]
 
         assert steps(SSLContext)[0] == steps(ssl.SSLContext)[0]
         # A server of GnuTLS that cannot go as low as the client says "handshake failure".
@@ -344,7 +342,7 @@ def test_a_fatal_alert_to_a_read_has_its_reason(
 
     def steps(library: Library) -> list[object]:
         client = client_context(certificates, library, version)
-        pair = Bios(client, server_context(certificates, version=version)).handshake()
+        pair = Wire(client, server_context(certificates, version=version)).handshake()
         pair.say()
         pair.server._sslobj._session.alert_send(AlertLevel.FATAL, 80)
         pair.server.write(b"")
@@ -740,7 +738,7 @@ def test_first_handshake_on_a_bio_raises_ssl_errors_only(
 
         server = server_context(certificates)
         server.sni_callback = refuse
-        _, theirs = Bios(client_context(certificates), server).outcomes()
+        _, theirs = Wire(client_context(certificates), server).outcomes()
         assert isinstance(theirs, ssl.SSLError)
         assert theirs.__cause__ is error
         assert theirs.session_offered is False  # type: ignore[attr-defined]
@@ -748,7 +746,7 @@ def test_first_handshake_on_a_bio_raises_ssl_errors_only(
     client.keylog_filename = str(certificates.folder / "keys")
     end = End(client, server_hostname=HOST)
     end.object._sslobj._session.keylog = fail
-    pair = Bios(client, server_context(certificates))
+    pair = Wire(client, server_context(certificates))
     pair.ends = (end, pair.ends[1])
     ours, _ = pair.outcomes()
     assert isinstance(ours, ssl.SSLError)

@@ -24,7 +24,6 @@ from wrapped import (
     connect,
     lax_context,
     server_context,
-    wire,
 )
 
 from gnutls_resume import MemoryStore, MissReason, SSLContext
@@ -59,9 +58,9 @@ def ends(
     """Ours, the standard library's, and what connects them."""
     if request.param == "our-client":
         ours, theirs = client_context(certificates, sessions=None), stdlib_server(certificates)
-        return ours, theirs, lambda: wire(ours, theirs)
+        return ours, theirs, lambda: Wire(ours, theirs)
     ours, theirs = server_context(certificates), stdlib_client(certificates)
-    return ours, theirs, lambda: wire(theirs, ours)
+    return ours, theirs, lambda: Wire(theirs, ours)
 
 
 Ends = tuple[SSLContext, ssl.SSLContext, Callable[[], Wire]]
@@ -162,11 +161,11 @@ def test_protocols_of_one_version_speak_that_one(certificates: Certificates, nam
     theirs.set_ciphers("DEFAULT:@SECLEVEL=0")
     theirs.minimum_version = ssl.TLSVersion.TLSv1
     version = ssl.TLSVersion[name.removeprefix("PROTOCOL_")]
-    assert version_with(wire(ours, theirs)) == NAMES[version]
+    assert version_with(Wire(ours, theirs)) == NAMES[version]
     theirs.minimum_version = TLS13
-    assert version_with(wire(ours, theirs)) is None
+    assert version_with(Wire(ours, theirs)) is None
     ours.load_cert_chain(certificates.certificate_file, certificates.key_file)
-    assert version_with(wire(ours, ours)) == NAMES[version]
+    assert version_with(Wire(ours, ours)) == NAMES[version]
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -327,7 +326,7 @@ def test_a_cut_stream_is_an_error_whatever_the_options_say(certificates: Certifi
         client = client_context(certificates, sessions=None)
         client.options = (client.options & ~option) | chosen
         made = connect(client, stdlib_server(certificates))
-        made.client_bios[0].write_eof()
+        made.ends[0].incoming.write_eof()
         with pytest.raises(ssl.SSLEOFError):
             made.client.read(10)
 
@@ -346,7 +345,7 @@ def test_servers_without_secure_renegotiation_are_connected_to(
         client = kind(certificates)
         client.options = (client.options & ~option) | chosen
         server = bare_server(certificates.server(), None, TLS12, ":%DISABLE_SAFE_RENEGOTIATION")
-        assert (wire(client, server).outcomes()[0] is None) == good
+        assert (Wire(client, server).outcomes()[0] is None) == good
 
 
 # -- verify flags, each beside the standard library's answer --------------------------------------
@@ -377,7 +376,7 @@ def our_refusal(
     )
     if prepare:
         prepare(client)
-    client_error, server_error = wire(
+    client_error, server_error = Wire(
         client, certify.shower(folder, shown, server=True), hostname
     ).outcomes()
     assert (client_error is None) == (server_error is None)
@@ -433,7 +432,7 @@ def test_a_list_that_comes_later_counts_for_the_next_connection(
     client.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     connect(client, server)
     client.load_verify_locations(cadata=certify.crl(chain["middle"], chain["leaf"]).decode())
-    error, _ = wire(client, server).outcomes()
+    error, _ = Wire(client, server).outcomes()
     assert isinstance(error, ssl.SSLCertVerificationError)
     assert error.verify_code == 23
     assert error.session_offered is False  # type: ignore[attr-defined]
@@ -524,7 +523,7 @@ def test_a_server_asks_for_certificates_as_the_standard_library_does(
             one = certify.issue("stranger")
             (tmp_path / "client").write_bytes(one.pem + one.key_pem)
             client.load_cert_chain(tmp_path / "client")
-        made = wire(client, server)
+        made = Wire(client, server)
         errors = made.outcomes()
         seen = made.server.getpeercert(binary_form=True) if errors == (None, None) else None
         answers.append((*(type(error) for error in errors), seen))
@@ -540,7 +539,7 @@ def test_a_server_s_certificate_is_never_optional(
         client.check_hostname = False
         client.verify_mode = mode
         stranger = certify.shower(certificates.folder, [certify.issue("stranger")], server=True)
-        error, _ = wire(client, stranger).outcomes()
+        error, _ = Wire(client, stranger).outcomes()
         assert isinstance(error, ssl.SSLCertVerificationError)
 
 
@@ -648,7 +647,7 @@ def test_a_client_answers_a_request_after_the_handshake_if_told_to(
         client.load_cert_chain(tmp_path / "client")
         assert client.post_handshake_auth is False
         client.post_handshake_auth = willing
-        made = wire(client, server)
+        made = Wire(client, server)
         made.handshake()
         assert made.server.getpeercert(binary_form=True) is None
         if not willing:
@@ -657,10 +656,10 @@ def test_a_client_answers_a_request_after_the_handshake_if_told_to(
             continue
         made.server.verify_client_post_handshake()
         made.server.write(b"who are you?")
-        made.carry()
+        made.move()
         assert made.client.read(100) == b"who are you?"
         made.client.write(b"me")
-        made.carry()
+        made.move()
         assert made.server.read(100) == b"me"
         assert made.server.getpeercert()["subjectAltName"] == (("email", "client@example.org"),)
 
@@ -674,7 +673,7 @@ def test_a_server_asks_in_the_handshake_only(certificates: Certificates, tmp_pat
     server.verify_mode, server.post_handshake_auth = ssl.CERT_REQUIRED, True
     client = client_context(certificates)
     client.maximum_version = TLS12
-    errors = wire(client, server).outcomes()
+    errors = Wire(client, server).outcomes()
     assert all(isinstance(error, ssl.SSLError) for error in errors)
     (tmp_path / "client").write_bytes(certificates.client_certificate + certificates.client_key)
     client.load_cert_chain(tmp_path / "client")
@@ -701,7 +700,7 @@ def test_the_server_name_callback_is_called_until_it_is_taken_away(
     made = connect(client, server)
     assert seen == [(made.server, HOST, server)]
     set_to(lambda *_: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
-    error, _ = wire(client, server).outcomes()
+    error, _ = Wire(client, server).outcomes()
     assert isinstance(error, ssl.SSLError)
     assert error.reason == "TLSV1_UNRECOGNIZED_NAME"
     set_to(None)

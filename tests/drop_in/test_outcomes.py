@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 from conftest import HOST, Certificates
-from drop_in.peers import (
-    Bios,
-    client_context,
-    connected,
-    each_version,
-    failure,
-    server_context,
-    told,
-)
+from drop_in.peers import client_context, connected, failure, server_context, told
+from wrapped import Wire, each_version
 
 from gnutls_resume import (
     HandshakeKind,
@@ -40,8 +33,8 @@ def listening(make: Any, certificates: Certificates, **options: Any) -> Any:
     return make(certificates, on_handshake=outcomes.append, **options)
 
 
-def connect(client: Any, server: Any, **how: Any) -> Bios:
-    pair = Bios(client, server, **how).handshake()
+def connect(client: Any, server: Any, **how: Any) -> Wire:
+    pair = Wire(client, server, **how).handshake()
     pair.say()
     return pair
 
@@ -60,7 +53,7 @@ def test_every_connection_tells_how_it_began(
         (KINDS.RESUMED_TICKET, None, None),
     ]:
         caplog.clear()
-        pair = Bios(client, server)
+        pair = Wire(client, server)
         for one in (pair.client, pair.server):
             assert outcome(one) is None
             assert one.handshake_kind is None
@@ -225,7 +218,7 @@ def test_no_outcome_of_what_failed(
     caplog.set_level(logging.DEBUG, "gnutls_resume")
     client = listening(client_context, certificates)
     server = listening(server_context, certificates)
-    pair = Bios(client, server, hostname="other.example")
+    pair = Wire(client, server, hostname="other.example")
     assert None not in pair.outcomes()
     assert told_by(client) == told_by(server) == []
     assert outcome(pair.client) is outcome(pair.server) is None
@@ -257,7 +250,7 @@ def test_snapshots_a_setting_changed_later_changes_no_connection(
     client.set_alpn_protocols(["a"])
     server = server_context(certificates)
     server.set_alpn_protocols(["a", "b"])
-    pair = Bios(client, server)
+    pair = Wire(client, server)
     client.minimum_version, client.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     client.check_hostname = False
@@ -317,9 +310,9 @@ def test_ciphers_are_named_alike_on_both_ends(
         contexts[1 - side] = makers[1 - side](certificates, ssl.SSLContext, version)
         if version == ssl.TLSVersion.TLSv1_2:
             contexts[1 - side].set_ciphers("ALL:@SECLEVEL=0")
-        errors = Bios(*contexts).outcomes()
+        errors = Wire(*contexts).outcomes()
         assert errors == (None, None), (suite, [told(error) for error in errors if error])
-        pair = Bios(*contexts).handshake()
+        pair = Wire(*contexts).handshake()
         assert pair.client.cipher() == pair.server.cipher()
         names.add(pair.client.cipher())
     assert len(names) == len(suites[version])

@@ -16,13 +16,12 @@ import certify
 import pytest
 from certify import Issued
 from conftest import HOST
-from wrapped import TLS12, TLS13, Wire, bare_server, connect, wire
+from wrapped import TLS12, TLS13, Wire, bare_server, connect, each_version
 
 from gnutls_resume import HandshakeKind, MemoryStore, MissReason, SealingKey, SSLContext
 from gnutls_resume.binding import CertificateRequest, Credentials, TicketKey
 
 OTHER_HOST = "other.example"
-each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls12", "tls13"])
 
 
 @dataclass
@@ -287,7 +286,7 @@ def test_session_handed_in_by_hand_resumes_on_the_diagonal_only(
         for offered in configurations:
             context = offered.context(world, None)
             server = world.server(version, offered.server)
-            later = wire(context, server, offered.host, session=session)
+            later = Wire(context, server, offered.host, session=session)
             later.handshake()
             names = made.name, offered.name
             if made is offered:

@@ -33,8 +33,8 @@ from wrapped import (
     Wire,
     bare_server,
     connect,
+    each_version,
     lax_context,
-    wire,
 )
 
 from gnutls_resume import (
@@ -52,7 +52,6 @@ from gnutls_resume.errors import AlertError
 from gnutls_resume.resumption.client_cache import NOTHING, TICKETS_ONLY
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 
-each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls12", "tls13"])
 OTHER_HOST = "other.example"
 SHORT = 3  # seconds; the life of a certificate that expires while the tests run
 
@@ -243,7 +242,7 @@ def test_session_is_not_found_by_a_strict_client(
     strict = world.client(sessions=learner._resuming.cache.store)
     case.strict(world, strict)
     for session in (None, learnt.client.session):
-        made = wire(strict, world.server(server, version), session=session)
+        made = Wire(strict, world.server(server, version), session=session)
         error, _ = refusal(made)
         assert not made.server.session_reused
         assert error.session_offered is False  # type: ignore[attr-defined]
@@ -261,7 +260,7 @@ def test_session_forged_into_the_policy_of_a_strict_client_is_refused_as_a_full_
     data = bytes(learnt.client.session)
     strict = world.client(sessions=store, sealing_key=key)
     case.strict(world, strict)
-    full = wire(strict, world.server(server, version))
+    full = Wire(strict, world.server(server, version))
     expected, expected_alert = refusal(full)
 
     digest = digest_of(full.client)
@@ -272,7 +271,7 @@ def test_session_forged_into_the_policy_of_a_strict_client_is_refused_as_a_full_
         for _ in range(3):
             store.push(store_key(digest, key), forged, 3600, 8)
     session = SSLSession.from_bytes(forged, sealing_key=key) if by == "hand" else None
-    made = wire(strict, world.server(server, version), session=session)
+    made = Wire(strict, world.server(server, version), session=session)
     error, alert = refusal(made)
     # In TLS 1.2 GnuTLS's servers look at the name themselves.
     reached = made.server.session_reused or (version is TLS12 and case.host != HOST)
@@ -291,7 +290,7 @@ def test_session_forged_into_the_policy_of_a_strict_client_is_refused_as_a_full_
     made.client._sslobj._attempt.ended()
     assert store.key_count == 0, "also when the connection is"
 
-    again, _ = refusal(wire(strict, world.server(server, version)))
+    again, _ = refusal(Wire(strict, world.server(server, version)))
     assert_same(again, expected)
     assert again.session_offered is False  # type: ignore[attr-defined]
     assert store.key_count == 0
@@ -309,12 +308,12 @@ def test_session_forged_under_a_checksum_is_refused_too(
     store = Clear()
     learnt = connect(lax(world), world.server(world.impostor, version))
     strict = world.client(sessions=store)
-    digest = digest_of(wire(strict, world.server(world.impostor, version)).client)
+    digest = digest_of(Wire(strict, world.server(world.impostor, version)).client)
     source = Sealing(None, digest_of(learnt.client))
     forged = moved(bytes(learnt.client.session), source, Sealing(None, digest))
     store.put(digest, forged, 100)
     store.push(digest, forged, 100, 8)
-    made = wire(strict, world.server(world.impostor, version))
+    made = Wire(strict, world.server(world.impostor, version))
     refusal(made)
     assert made.server.session_reused
     assert store.key_count == 0
@@ -331,12 +330,12 @@ def test_store_that_cannot_forget_does_not_hide_the_refusal(
     key, store = SealingKey.generate(), Keeping()
     learnt = connect(lax(world), world.server(world.impostor, version))
     strict = world.client(sessions=store, sealing_key=key)
-    digest = digest_of(wire(strict, world.server(world.impostor, version)).client)
+    digest = digest_of(Wire(strict, world.server(world.impostor, version)).client)
     source = Sealing(None, digest_of(learnt.client))
     forged = moved(bytes(learnt.client.session), source, Sealing(key, digest))
     store.put(store_key(digest, key), forged, 100)
     store.push(store_key(digest, key), forged, 100, 8)
-    made = wire(strict, world.server(world.impostor, version))
+    made = Wire(strict, world.server(world.impostor, version))
     refusal(made)
     assert made.server.session_reused
     assert strict.stats["store_errors"] == 1
@@ -348,7 +347,7 @@ def test_good_session_moved_the_same_way_is_resumed(world: World, version: ssl.T
     key, store = SealingKey.generate(), MemoryStore()
     learnt = connect(lax(world), world.server(world.good, version))
     strict = world.client(sessions=store, sealing_key=key)
-    digest = digest_of(wire(strict, world.server(world.good, version)).client)
+    digest = digest_of(Wire(strict, world.server(world.good, version)).client)
     source = Sealing(None, digest_of(learnt.client))
     forged = moved(bytes(learnt.client.session), source, Sealing(key, digest))
     store.put(store_key(digest, key), forged, 100)
@@ -373,7 +372,7 @@ def test_trust_withdrawn_from_a_context_in_use_makes_the_next_connection_full(
         made = connect(context(), world.server(world.of_other_root, version))
         assert made.resumed == (resumed, resumed)
     path.write_bytes(world.root.pem)
-    made = wire(context(), world.server(world.of_other_root, version))
+    made = Wire(context(), world.server(world.of_other_root, version))
     refusal(made)
     assert not made.server.session_reused
     path.write_bytes(world.root.pem + world.other_root.pem)
@@ -411,7 +410,7 @@ def test_resumption_without_a_key_exchange_is_refused(world: World) -> None:
     store = MemoryStore()
     client = world.client(sessions=store)
     connect(client, world.server(world.good, TLS13))
-    made = wire(client, world.server(world.good, TLS13, ":+PSK"))
+    made = Wire(client, world.server(world.good, TLS13, ":+PSK"))
     made.client._sslobj._session.priority_set(PRIORITIES[TLS13])
     error, _ = made.outcomes()
     assert isinstance(error, ssl.SSLError)
@@ -430,14 +429,14 @@ def test_session_resumed_without_extended_master_secret_is_refused(world: World)
     key, store = SealingKey.generate(), MemoryStore()
     client = world.client(sessions=store, sealing_key=key)
     client.maximum_version = TLS12
-    digest = digest_of(wire(client, world.server(world.good, TLS12)).client)
+    digest = digest_of(Wire(client, world.server(world.good, TLS12)).client)
     old = Session("client", Credentials(), priority=PRIORITIES[TLS12], sealing=Sealing(key, digest))
     old.server_name_set(HOST)
     server = world.server(world.good, TLS12, ":%NO_SESSION_HASH")
     learnt = connect(old, server).client.session
     assert not learnt.ext_master_secret_status()
     store.put(store_key(digest, key), learnt.get_data(), 100)
-    made = wire(client, world.server(world.good, TLS12, ":%NO_SESSION_HASH"))
+    made = Wire(client, world.server(world.good, TLS12, ":%NO_SESSION_HASH"))
     error, _ = made.outcomes()
     assert isinstance(error, ssl.SSLError)
     assert made.server.session_reused
@@ -449,9 +448,7 @@ def test_session_resumed_without_extended_master_secret_is_refused(world: World)
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_session_without_extended_master_secret_is_not_handed_out(
-    world: World, kept: bool
-) -> None:
+def test_session_without_extended_master_secret_is_not_handed_out(world: World, kept: bool) -> None:
     """Offered by hand it would be resumed, and refused."""
     client = world.client(sessions=MemoryStore() if kept else None)
     client.maximum_version = TLS12
@@ -472,7 +469,7 @@ def length_of_flights(world: World, version: ssl.TLSVersion) -> int:
         seen += len(data)
         return data
 
-    made = wire(world.client(sessions=None), world.server(world.good, version), to_client=count)
+    made = Wire(world.client(sessions=None), world.server(world.good, version), to_client=count)
     made.handshake()
     return seen
 
@@ -497,7 +494,7 @@ def test_nothing_is_kept_of_a_handshake_that_is_cut_anywhere(
     completed = failed = 0
     for size in range(0, whole, 23):
         store = MemoryStore()
-        made = wire(
+        made = Wire(
             world.client(sessions=store),
             world.server(world.good, version),
             to_client=cut_after(size),
@@ -529,7 +526,7 @@ def test_nothing_is_kept_of_a_handshake_in_which_a_byte_was_changed(
             at = place - start
             return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
-        made = wire(
+        made = Wire(
             world.client(sessions=store), world.server(world.good, version), to_client=change
         )
         error, _ = made.outcomes()
@@ -542,9 +539,9 @@ def test_nothing_is_kept_of_a_server_that_is_refused(
     world: World, version: ssl.TLSVersion, who: str
 ) -> None:
     store = MemoryStore()
-    made = wire(world.client(sessions=store), world.server(getattr(world, who), version))
+    made = Wire(world.client(sessions=store), world.server(getattr(world, who), version))
     refusal(made)
-    made.carry()
+    made.move()
     with contextlib.suppress(ssl.SSLError):
         made.client.read()
     assert store.key_count == 0
@@ -556,7 +553,7 @@ def test_nothing_is_kept_where_the_server_refuses_the_client_after_the_handshake
 ) -> None:
     """In TLS 1.3 the client's handshake is over before its certificate has been looked at."""
     store = MemoryStore()
-    made = wire(world.client(sessions=store), requiring(world, TLS13))
+    made = Wire(world.client(sessions=store), requiring(world, TLS13))
     error, server_error = made.outcomes()
     assert (error, type(server_error)) == (None, ssl.SSLError)
     with pytest.raises(ssl.SSLError):
@@ -645,7 +642,7 @@ def test_server_that_breaks_off_a_resumption_is_reached_at_the_next_connection(
     if only:
         client.minimum_version = client.maximum_version = version
     learnt = connect(client, world.server(world.good, version))
-    made = wire(client, world.server(world.good, version), to_client=BROKEN[kind]())
+    made = Wire(client, world.server(world.good, version), to_client=BROKEN[kind]())
     error, _ = made.outcomes()
     assert isinstance(error, ssl.SSLError)
     assert error.session_offered is True  # type: ignore[attr-defined]
@@ -661,7 +658,7 @@ def test_server_that_breaks_off_a_full_handshake_leaves_no_mark(
 ) -> None:
     store = MemoryStore()
     client = world.client(sessions=store)
-    made = wire(client, world.server(world.good, version), to_client=BROKEN[kind]())
+    made = Wire(client, world.server(world.good, version), to_client=BROKEN[kind]())
     error, _ = made.outcomes()
     if error is None:  # the flights of a full handshake are others
         assert kind in {"first record only", "half a flight", "all but a byte", "bad Finished"}
@@ -676,7 +673,7 @@ def test_tls12_ticket_that_breaks_a_tls13_server_costs_one_connection(world: Wor
     store = MemoryStore()
     client = world.client(sessions=store)
     connect(client, world.server(world.good, TLS12))
-    made = wire(client, world.server(world.good, TLS13))
+    made = Wire(client, world.server(world.good, TLS13))
     error, _ = made.outcomes()
     assert isinstance(error, ssl.SSLError)
     assert error.session_offered is True  # type: ignore[attr-defined]
@@ -692,7 +689,7 @@ def test_server_that_has_lost_the_hash_of_a_ticket_costs_one_connection(world: W
     client = world.client(sessions=store)
     connect(client, world.server(world.good, TLS13))
     other = ":-CIPHER-ALL:+AES-256-GCM"
-    error, _ = wire(client, world.server(world.good, TLS13, other)).outcomes()
+    error, _ = Wire(client, world.server(world.good, TLS13, other)).outcomes()
     assert isinstance(error, ssl.SSLError)
     assert error.session_offered is True  # type: ignore[attr-defined]
     assert_forgotten(client, lambda: world.server(world.good, TLS13, other), store)
@@ -726,14 +723,14 @@ def test_handshake_that_is_given_up_on_a_bio_costs_the_session(
     store = MemoryStore()
     client = world.client(sessions=store)
     connect(client, world.server(world.good, version))
-    made = wire(client, world.server(world.good, version), to_client=BROKEN["one byte"]())
+    made = Wire(client, world.server(world.good, version), to_client=BROKEN["one byte"]())
     for _ in range(2):
         with pytest.raises(ssl.SSLWantReadError):
             made.client.do_handshake()
-        made.carry()
+        made.move()
         with contextlib.suppress(ssl.SSLWantReadError):
             made.server.do_handshake()
-        made.carry()
+        made.move()
     del made
     assert_forgotten(client, lambda: world.server(world.good, version), store)
 
@@ -744,7 +741,7 @@ def test_session_by_hand_that_fails_is_not_offered_again_at_once(
 ) -> None:
     client = world.client(sessions=MemoryStore())
     session = connect(client, world.server(world.good, version)).client.session
-    made = wire(
+    made = Wire(
         client, world.server(world.good, version), session=session, to_client=BROKEN["alert"]()
     )
     assert made.outcomes()[0].session_offered is True
@@ -1114,7 +1111,7 @@ def test_no_session_leads_to_a_host_that_requires_a_certificate(
         if door is not inner:
             learnt = connect(bare_client(version, name=name, alpn=alpn), door)
             data = learnt.client.session.get_data()
-        made = wire(
+        made = Wire(
             bare_client(
                 version,
                 certificate=shown,
@@ -1158,7 +1155,7 @@ def test_ticket_of_a_client_that_was_not_looked_at_is_refused_under_the_right_ke
         careless.ticket_derive(ring.secret, policy)
         careless.certificate_server_set_request(CertificateRequest.REQUEST)
         data = connect(bare_client(version, certificate=shown), careless).client.session.get_data()
-        made = wire(bare_client(version, certificate=shown, data=data), host)
+        made = Wire(bare_client(version, certificate=shown, data=data), host)
         _, error = made.outcomes()
         assert made.server._sslobj._session.is_resumed()
         if shown is visitor:
@@ -1186,7 +1183,7 @@ def test_client_whose_authority_was_removed_is_not_resumed(
     again = connect(bare_client(version, certificate=guest, data=data), before)
     assert again.resumed == (True, True)
     for shown in (guest, None):
-        made = wire(bare_client(version, certificate=shown, data=data), after)
+        made = Wire(bare_client(version, certificate=shown, data=data), after)
         _, error = made.outcomes()
         assert isinstance(error, ssl.SSLError)
         assert not made.server.session_reused
@@ -1224,14 +1221,14 @@ def test_session_learnt_before_the_leaf_expired_is_refused(
     key, store = SealingKey.generate(), MemoryStore()
     client = world.client(sessions=store, sealing_key=key)
     data = short_lived.sessions[version]
-    digest = digest_of(wire(client, world.server(short_lived.server, version)).client)
+    digest = digest_of(Wire(client, world.server(short_lived.server, version)).client)
     forged = moved(data, Sealing(None, digest), Sealing(key, digest))
     short_lived.wait()
-    expected, expected_alert = refusal(wire(client, world.server(short_lived.server, version)))
+    expected, expected_alert = refusal(Wire(client, world.server(short_lived.server, version)))
 
     store.put(store_key(digest, key), forged, 100)
     store.push(store_key(digest, key), forged, 100, 8)
-    made = wire(client, world.server(short_lived.server, version))
+    made = Wire(client, world.server(short_lived.server, version))
     error, alert = refusal(made)
     assert made.server.session_reused
     assert_same(error, expected)
@@ -1240,7 +1237,7 @@ def test_session_learnt_before_the_leaf_expired_is_refused(
 
     session = SSLSession.from_bytes(data)
     assert session.expires <= short_lived.server.certificate.not_valid_after_utc.timestamp()
-    made = wire(client, world.server(short_lived.server, version), session=session)
+    made = Wire(client, world.server(short_lived.server, version), session=session)
     refusal(made)
     assert not made.server.session_reused, "expired with the leaf: not even offered"
 
@@ -1253,7 +1250,7 @@ def test_client_whose_certificate_has_expired_is_refused(
     server = requiring(world, version, ticket_keys=short_lived.ring)
     data = short_lived.sessions_of_client[version]
     for shown in (short_lived.client, None):
-        made = wire(bare_client(version, certificate=shown, data=data), server)
+        made = Wire(bare_client(version, certificate=shown, data=data), server)
         _, error = made.outcomes()
         assert made.server._sslobj._session.is_resumed(), "GnuTLS resumes it"
         assert isinstance(error, ssl.SSLCertVerificationError)

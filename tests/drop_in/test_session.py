@@ -17,11 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from drop_in.peers import (
-    Bios,
     Library,
     client_context,
     connected,
-    each_version,
     fact,
     failure,
     resumed,
@@ -30,6 +28,7 @@ from drop_in.peers import (
     with_certificate,
 )
 from pair import TOO_LONG, in_thread
+from wrapped import Wire, each_version
 
 from gnutls_resume import (
     HandshakeKind,
@@ -45,7 +44,7 @@ from gnutls_resume.binding.envelope import Kind
 
 def made(client: Any, server: Any, hostname: str = HOST) -> SSLSession:
     """The session of one connection."""
-    pair = Bios(client, server, hostname=hostname).handshake()
+    pair = Wire(client, server, hostname=hostname).handshake()
     pair.say()
     session = pair.client.session
     assert isinstance(session, SSLSession)
@@ -54,7 +53,7 @@ def made(client: Any, server: Any, hostname: str = HOST) -> SSLSession:
 
 def outcome_of(client: Any, server: Any, session: Any, hostname: str = HOST) -> tuple[Any, ...]:
     """How a connection that offers the session goes; data flow both ways."""
-    pair = Bios(client, server, session=session, hostname=hostname).handshake()
+    pair = Wire(client, server, session=session, hostname=hostname).handshake()
     pair.say()
     pair.say(from_server=False)
     assert pair.client.session_reused == pair.server.session_reused
@@ -81,7 +80,7 @@ def test_a_session_by_hand_resumes_again_and_again(
     for _ in range(3):
         assert outcome_of(client, server, session) == (True, None)
     for _ in range(2):  # and the one of each connection for the next
-        pair = Bios(client, server, session=session).handshake()
+        pair = Wire(client, server, session=session).handshake()
         pair.say()
         assert pair.client.session_reused
         session = pair.client.session
@@ -108,7 +107,7 @@ def test_bytes_of_a_session_resume_another_context_of_the_same_settings(
     for sealing_key in (key, None, SealingKey.generate()):
         client = by_hand(certificates, version=version, sealing_key=sealing_key)
         assert outcome_of(client, server, again) == (True, None)
-        pair = Bios(client, server, session=again).handshake()
+        pair = Wire(client, server, session=again).handshake()
         if version == ssl.TLSVersion.TLSv1_2:  # it stays the same session
             assert bytes(pair.client.session) == data
     # In the memory of the process another key is used.
@@ -179,7 +178,7 @@ def test_sessions_on_sockets_before_connect_and_by_attribute(
     session = made(client, server)
     with connected(client, server, session=session) as pair:
         assert pair.client.session_reused
-    pair = Bios(client, server)
+    pair = Wire(client, server)
     assert pair.client.session is None
     pair.client.session = session
     assert pair.client.session is session
@@ -223,7 +222,7 @@ def test_no_damaged_byte_does_more_than_a_miss(
             getattr(session, name)
         assert session.server_name is None
         assert isinstance(repr(session), str)
-        pair = Bios(client, server, session=session).handshake()
+        pair = Wire(client, server, session=session).handshake()
         assert not pair.client.session_reused
         assert pair.client.miss_reason in {
             MissReason.DAMAGED,
@@ -382,7 +381,7 @@ def test_fields_are_those_of_the_standard_library(
     server = server_context(certificates, ssl.SSLContext, version)
     before = int(time.time())
     session = made(by_hand(certificates, version=version), server)
-    theirs = Bios(client_context(certificates, ssl.SSLContext, version), server).handshake()
+    theirs = Wire(client_context(certificates, ssl.SSLContext, version), server).handshake()
     theirs.say()
     reference = theirs.client.session
     assert {name for name in dir(reference) if not name.startswith("_")} <= set(dir(session))
@@ -453,8 +452,8 @@ def test_wrong_sessions_are_refused_as_by_ssl(
         client = client_context(certificates, library, version, **options)
         server = server_context(certificates, library, version)
         wrong_ones = (b"bytes", "text", 5, object())
-        found = [fact(Bios, client, server, session=wrong) for wrong in wrong_ones]
-        pair = Bios(client, server)
+        found = [fact(Wire, client, server, session=wrong) for wrong in wrong_ones]
+        pair = Wire(client, server)
         found += [fact(setattr, pair.client, "session", wrong) for wrong in (*wrong_ones, None)]
         pair.handshake().say()
         session = pair.client.session
@@ -475,18 +474,18 @@ def test_wrong_sessions_are_refused_as_by_ssl(
 
 
 def test_a_session_of_the_standard_library_is_refused(certificates: Certificates) -> None:
-    pair = Bios(
+    pair = Wire(
         client_context(certificates, ssl.SSLContext), server_context(certificates)
     ).handshake()
     pair.say()
-    error = failure(Bios, by_hand(certificates), pair.server.context, session=pair.client.session)
+    error = failure(Wire, by_hand(certificates), pair.server.context, session=pair.client.session)
     assert told(error) == (TypeError, "Value is not a SSLSession.")
 
 
 def test_servers_have_no_session_and_clients_none_before_a_ticket(
     certificates: Certificates,
 ) -> None:
-    pair = Bios(client_context(certificates), server_context(certificates)).handshake()
+    pair = Wire(client_context(certificates), server_context(certificates)).handshake()
     assert pair.client.session is None
     assert pair.server.session is None
     pair.say()
@@ -544,7 +543,7 @@ def test_a_session_too_large_to_be_stored_costs_no_connection(
     client.load_verify_locations(file)
     client.minimum_version = client.maximum_version = version
     for _ in range(2):
-        pair = Bios(client, server).handshake()
+        pair = Wire(client, server).handshake()
         pair.say()
         assert pair.client.miss_reason is MissReason.NONE_STORED
         assert pair.client.session is None

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 from conftest import Certificates
 from drop_in.peers import (
-    Bios,
     Library,
     client_context,
     connected,
     each_library,
-    each_version,
     fact,
     server_context,
     wrap_pair,
 )
 from pair import TOO_LONG, in_thread, tcp_pair
+from wrapped import Wire, each_version
 
 from gnutls_resume import SSLContext
 
@@ -33,11 +32,11 @@ IN_CLEAR = b"220 in clear\r\n"
 
 def pair_of(
     certificates: Certificates, library: Library, version: ssl.TLSVersion, side: int
-) -> Bios:
+) -> Wire:
     """The end of this side is the library's, the other the standard library's."""
     libraries = [ssl.SSLContext, ssl.SSLContext]
     libraries[side] = library
-    pair = Bios(
+    pair = Wire(
         client_context(certificates, libraries[0], version),
         server_context(certificates, libraries[1], version),
     ).handshake()

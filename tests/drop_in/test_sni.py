@@ -10,18 +10,16 @@ import pytest
 import trustme
 from conftest import HOST, Certificates
 from drop_in.peers import (
-    Bios,
-    End,
     Library,
     client_context,
     connected,
-    each_version,
     resumed,
     server_context,
     told,
     wanting_certificates,
     with_certificate,
 )
+from wrapped import End, Wire, each_version
 
 from gnutls_resume import MissReason, MisuseError, SSLContext
 
@@ -50,7 +48,7 @@ def test_callback_is_given_the_object_the_name_and_the_first_context(
         assert server.sni_callback is callback
         client = client_context(certificates, ssl.SSLContext, version)
         client.check_hostname = False
-        pair = Bios(client, server, hostname=hostname).handshake()
+        pair = Wire(client, server, hostname=hostname).handshake()
         pair.say()
         assert calls[0][0] is pair.server
         del calls[0:2]
@@ -69,7 +67,7 @@ def test_a_number_is_the_alert_that_ends_the_handshake(
         server = server_context(certificates, library, version)
         server.sni_callback = lambda *_: answer
         client = client_context(certificates, ssl.SSLContext, version)
-        return [told(error) for error in Bios(client, server).outcomes() if error]
+        return [told(error) for error in Wire(client, server).outcomes() if error]
 
     assert steps(SSLContext) == steps(ssl.SSLContext)
 
@@ -82,7 +80,7 @@ def test_a_wrong_answer_ends_the_handshake(
     server = server_context(certificates, version=version)
     server.sni_callback = lambda *_: answer
     client = client_context(certificates, ssl.SSLContext, version)
-    ours, theirs = Bios(client, server).outcomes()
+    ours, theirs = Wire(client, server).outcomes()
     assert isinstance(ours, ssl.SSLError)
     assert isinstance(theirs, ssl.SSLError)
     assert theirs.reason == "CALLBACK_FAILED"
@@ -96,7 +94,7 @@ def test_a_callback_that_raises_ends_the_handshake_on_both_ends(
         server = server_context(certificates, library, version)
         server.sni_callback = lambda *_: 1 / 0
         client = client_context(certificates, ssl.SSLContext, version)
-        ours, theirs = Bios(client, server).outcomes()
+        ours, theirs = Wire(client, server).outcomes()
         assert isinstance(ours, ssl.SSLError)  # ssl sends handshake_failure, we internal_error
         return [told(theirs)]  # type: ignore[arg-type]
 
@@ -115,7 +113,7 @@ def test_what_a_callback_must_not_do_raises_and_harms_nothing(certificates: Cert
                 errors.append(error)
 
     server.sni_callback = callback
-    Bios(client_context(certificates), server).outcomes()
+    Wire(client_context(certificates), server).outcomes()
     assert len(errors) == 4
     assert all(isinstance(error, ssl.SSLError) for error in errors)
 
@@ -135,7 +133,7 @@ def test_set_servername_callback_is_the_older_name(certificates: Certificates) -
     server = server_context(certificates)
     names: list[str] = []
     server.set_servername_callback(lambda _, name, __: names.append(name))
-    Bios(client_context(certificates), server).handshake()
+    Wire(client_context(certificates), server).handshake()
     assert names == [HOST]
 
 
@@ -261,7 +259,7 @@ def test_the_chosen_context_decides_how_many_tickets(
     hosts = Hosts(certificates)
     hosts.first.num_tickets, hosts.second.num_tickets = tickets
     client = hosts.client(certificates)
-    pair = Bios(client, hosts.first, hostname="second.example").handshake()
+    pair = Wire(client, hosts.first, hostname="second.example").handshake()
     pair.say()
     assert pair.client._sslobj._session.own.tickets == tickets[1]
 
@@ -288,7 +286,7 @@ def test_the_chosen_context_decides_the_alpn_protocol(
     for name, protocols in ((HOST, first), ("second.example", second)):
         wanted = next((one for one in protocols if one in {"a", "b"}), None)
         for _ in range(2):
-            pair = Bios(client, hosts.first, hostname=name).handshake()
+            pair = Wire(client, hosts.first, hostname=name).handshake()
             pair.say()
             assert pair.client.selected_alpn_protocol() == wanted
             assert pair.server.selected_alpn_protocol() == wanted
@@ -304,8 +302,8 @@ def test_the_chosen_context_decides_whether_clients_need_a_certificate(
     client = hosts.client(certificates)
     if shows:
         with_certificate(client, certificates)
-    Bios(client, hosts.first).handshake()
-    pair = Bios(client, hosts.first, hostname="second.example")
+    Wire(client, hosts.first).handshake()
+    pair = Wire(client, hosts.first, hostname="second.example")
     _, theirs = pair.outcomes()
     assert (theirs is None) == shows
     if shows:
@@ -324,8 +322,8 @@ def test_the_chosen_context_decides_whose_certificates_are_good(
         hosts.second.load_verify_locations(cadata=certificates.other_trust.decode())
         hosts.second.verify_mode = ssl.CERT_REQUIRED
         client = with_certificate(hosts.client(certificates), certificates)
-        Bios(client, hosts.first).handshake()
-        ours, theirs = Bios(client, hosts.first, hostname="second.example").outcomes()
+        Wire(client, hosts.first).handshake()
+        ours, theirs = Wire(client, hosts.first, hostname="second.example").outcomes()
         assert isinstance(theirs, ssl.SSLCertVerificationError)
         assert theirs.verify_code == 20
         assert ours is None or isinstance(ours, ssl.SSLError)
@@ -351,10 +349,10 @@ def test_a_context_of_the_standard_library_is_refused(
         one.context = plain
 
     server.sni_callback = choose
-    _, theirs = Bios(client_context(certificates), server).outcomes()
+    _, theirs = Wire(client_context(certificates), server).outcomes()
     assert isinstance(theirs, ssl.SSLError)
     assert isinstance(theirs.__cause__, TypeError)
-    pair = Bios(client_context(certificates), server_context(certificates)).handshake()
+    pair = Wire(client_context(certificates), server_context(certificates)).handshake()
     with pytest.raises(TypeError, match="SSLContext"):
         pair.server.context = plain
     with pytest.raises(TypeError):
@@ -372,7 +370,7 @@ def test_a_context_set_before_the_handshake_counts(
     client = hosts.client(certificates)
     client.set_alpn_protocols(["a", "b"])
     for _ in range(2):
-        pair = Bios(client, plain, hostname="second.example")
+        pair = Wire(client, plain, hostname="second.example")
         pair.server.context = hosts.second
         pair.handshake().say()
         assert pair.client.selected_alpn_protocol() == "b"
@@ -392,7 +390,7 @@ def test_a_hello_retry_request_calls_back_once(
     client = client_context(certificates)
     client.set_alpn_protocols(["a"])
     for number in range(2):
-        pair = Bios(client, server).handshake()
+        pair = Wire(client, server).handshake()
         pair.say()
         assert pair.client.session_reused == bool(number)
         assert pair.client.selected_alpn_protocol() == "a"
@@ -407,7 +405,7 @@ def test_callbacks_of_many_threads_get_their_own_names(certificates: Certificate
     def work(name: str) -> None:
         try:
             for _ in range(10):
-                pair = Bios(client, hosts.first, hostname=name).handshake()
+                pair = Wire(client, hosts.first, hostname=name).handshake()
                 pair.say()
                 wanted = hosts.second if "second" in name else hosts.first
                 assert pair.server.context is wanted

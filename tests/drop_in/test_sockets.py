@@ -23,13 +23,13 @@ from drop_in.peers import (
     client_context,
     connected,
     each_library,
-    each_version,
     fact,
     resumed,
     server_context,
     wrap_pair,
 )
 from pair import TOO_LONG, in_thread, tcp_pair
+from wrapped import each_version
 
 from gnutls_resume import GnuTLSError, MemoryStore, SSLContext, SSLSocket, outcome
 from gnutls_resume.drop_in.engine import Engine

@@ -24,7 +24,6 @@ import queue
 import select
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -33,17 +32,10 @@ from typing import Any
 
 import pytest
 from conftest import HOST, Certificates
-from drop_in.peers import (
-    Bios,
-    End,
-    client_context,
-    connected,
-    each_version,
-    fact,
-    resumed,
-    server_context,
-)
+from drop_in.peers import client_context, connected, fact, resumed, server_context
+from interop.programs import run
 from pair import TOO_LONG
+from wrapped import End, Wire, each_version
 
 from gnutls_resume import MemoryStore, SSLContext
 
@@ -101,19 +93,19 @@ def test_trap_6_settings_are_honoured_or_refused(certificates: Certificates) -> 
     client = client_context(certificates)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     server = server_context(certificates, ssl.SSLContext)
-    assert Bios(client, server).handshake().server.version() == "TLSv1.2"
+    assert Wire(client, server).handshake().server.version() == "TLSv1.2"
     client = client_context(certificates)
     with pytest.warns(DeprecationWarning, match="deprecated"):
         client.options |= ssl.OP_NO_TLSv1_3
-    assert Bios(client, server).handshake().server.version() == "TLSv1.2"
+    assert Wire(client, server).handshake().server.version() == "TLSv1.2"
     with pytest.raises(NotImplementedError, match="priority"):
         client.set_ciphers("AES256-SHA")
     client = client_context(certificates, priority="NORMAL:-CIPHER-ALL:+AES-256-GCM")
-    name, _, bits = Bios(client, server).handshake().server.cipher()
+    name, _, bits = Wire(client, server).handshake().server.cipher()
     assert (name, bits) == ("TLS_AES_256_GCM_SHA384", 256)
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     client.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert None not in Bios(client, server).outcomes()
+    assert None not in Wire(client, server).outcomes()
 
 
 def test_trap_7_loading_the_same_authorities_for_each_connection_costs_nothing(
@@ -149,7 +141,7 @@ def test_trap_9_wrap_bio_in_a_worker_thread_with_a_name_of_bytes(
         thread = threading.Thread(target=work)
         thread.start()
         thread.join(TOO_LONG)
-        pair = Bios(client, server)
+        pair = Wire(client, server)
         pair.ends[0].incoming, pair.ends[0].outgoing, pair.ends[0].object = made.get(timeout=1)
         pair.handshake().say()
         assert pair.client.server_hostname == HOST
@@ -158,7 +150,7 @@ def test_trap_9_wrap_bio_in_a_worker_thread_with_a_name_of_bytes(
 
 def test_trap_10_the_host_name_outlives_the_call(certificates: Certificates) -> None:
     name = "".join(list(HOST))  # nobody else's object
-    pair = Bios(client_context(certificates), server_context(certificates), hostname=name)
+    pair = Wire(client_context(certificates), server_context(certificates), hostname=name)
     del name
     gc.collect()
     bytes(100_000)
@@ -185,18 +177,12 @@ try:
 except ssl.SSLWantReadError:
     print("works")
 """
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=TOO_LONG,
-    )
+    done = run(sys.executable, "-P", "-c", program)
     assert done.stdout == "works\n", done.stderr
 
 
 def test_trap_14_a_read_of_asyncios_size_allocates_little(certificates: Certificates) -> None:
-    pair = Bios(client_context(certificates), server_context(certificates)).handshake()
+    pair = Wire(client_context(certificates), server_context(certificates)).handshake()
     pair.say()
     pair.server.write(b"x")
     pair.move()
@@ -268,13 +254,7 @@ context = ssl.create_default_context()
 assert type(context) is ssl.SSLContext
 print("untouched")
 """
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=TOO_LONG,
-    )
+    done = run(sys.executable, "-P", "-c", program)
     assert done.stdout == "untouched\n", done.stderr
 
 

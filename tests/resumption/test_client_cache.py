@@ -21,12 +21,13 @@ from wrapped import (
     PRIORITIES,
     TLS12,
     TLS13,
+    Wire,
     bare_server,
     client_context,
     connect,
+    each_version,
     lax_context,
     server_context,
-    wire,
 )
 
 from gnutls_resume import (
@@ -44,8 +45,6 @@ from gnutls_resume.drop_in.engine import Engine
 from gnutls_resume.resumption import client_cache
 from gnutls_resume.resumption.client_cache import KEEP, NOTHING, TICKETS_ONLY, ClientSessionCache
 from gnutls_resume.resumption.outcome import Counters
-
-each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls12", "tls13"])
 
 
 class Clock:
@@ -223,7 +222,7 @@ def test_ticket_of_a_peer_that_is_not_accepted_yet_is_not_kept(certificates: Cer
     first, store = Recorder(), Recorder()
     server = server_context(certificates, TLS13)
     connect(client_context(certificates, sessions=first), server)
-    made = wire(client_context(certificates, sessions=store), server)
+    made = Wire(client_context(certificates, sessions=store), server)
     attempt = made.client._sslobj._attempt
     attempt.keep_ticket(first.kept[-1], 3600)
     assert store.kept == []
@@ -308,13 +307,13 @@ def test_failed_connection_does_not_put_its_ticket_back(certificates: Certificat
     store, server = Recorder(), server_context(certificates, TLS13)
     client = client_context(certificates, sessions=store)
     connect(client, server)
-    made = wire(client, server)
+    made = Wire(client, server)
     with pytest.raises(ssl.SSLWantReadError):
         made.client.do_handshake()
-    made.carry()
+    made.move()
     offered = made.ticket
     assert offered
-    made.client_bios[0].write_eof()
+    made.ends[0].incoming.write_eof()
     with pytest.raises(ssl.SSLEOFError):
         made.client.do_handshake()
     while (left := store.inner.take(digest_of(made.client))) is not None:
@@ -382,7 +381,7 @@ def test_ticket_that_was_declined_or_renewed_does_not_go_back(certificates: Cert
 def break_off(client: SSLContext, server: Any) -> ssl.SSLError:
     """A connection whose server answers with an alert."""
     alert = b"\x15\x03\x03\x00\x02\x02\x28"
-    made = wire(client, server, to_client=lambda data: alert if data else data)
+    made = Wire(client, server, to_client=lambda data: alert if data else data)
     error, _ = made.outcomes()
     assert isinstance(error, ssl.SSLError)
     return error
@@ -402,7 +401,7 @@ def test_mark_of_a_version_stands_as_long_as_it_should(
     connect(client, server)
     error = break_off(client, server)
     assert error.session_offered  # type: ignore[attr-defined]
-    assert store.get(digest_of(wire(client, server).client)) == NOTHING
+    assert store.get(digest_of(Wire(client, server).client)) == NOTHING
     for clock.seconds in (0, 1, 300, 599.9):
         made = connect(client, server)
         assert (made.resumed, made.client.miss_reason) == (
@@ -426,7 +425,7 @@ def test_after_a_failed_tls12_session_only_tickets_are_offered_for_a_day(
     old, new = server_context(certificates, TLS12), server_context(certificates, TLS13)
     connect(client, old)
     break_off(client, old)
-    assert store.get(digest_of(wire(client, old).client)) == TICKETS_ONLY
+    assert store.get(digest_of(Wire(client, old).client)) == TICKETS_ONLY
     for clock.seconds in (0, 601, 86_399):
         made = connect(client, old)
         assert (made.resumed, made.client.miss_reason) == (
@@ -436,7 +435,7 @@ def test_after_a_failed_tls12_session_only_tickets_are_offered_for_a_day(
     connect(client, new)
     assert connect(client, new).resumed == (True, True), "tickets are offered"
     clock.seconds = 86_401
-    store.take(digest_of(wire(client, old).client))
+    store.take(digest_of(Wire(client, old).client))
     client = client_context(certificates, sessions=store)
     connect(client, old)
     assert connect(client, old).resumed == (True, True)
@@ -606,7 +605,7 @@ def test_session_of_a_patient_context_is_too_old_for_another(
         client = lives.client(store, lifetime)
         server = lives.server(604_801, 86_400, version)
         session = SSLSession.from_bytes(old) if by == "hand" else None
-        later = wire(client, server, session=session)
+        later = Wire(client, server, session=session)
         later.handshake()
         assert later.resumed == (resumed, resumed)
         assert later.client.miss_reason is (None if resumed else MissReason.EXPIRED)
@@ -802,7 +801,7 @@ def test_interrupt_in_a_search_comes_out(
     certificates: Certificates, error: type[BaseException], verb: str
 ) -> None:
     client = client_context(certificates, sessions=Failing(error(), [verb]))
-    made = wire(client, server_context(certificates, TLS13))
+    made = Wire(client, server_context(certificates, TLS13))
     with pytest.raises(error):
         made.client.do_handshake()
     made.handshake()
@@ -813,14 +812,14 @@ def test_interrupt_while_a_session_is_stored_comes_out(
     certificates: Certificates, error: type[BaseException]
 ) -> None:
     client = client_context(certificates, sessions=Failing(error(), ["put", "push"]))
-    made = wire(client, server_context(certificates, TLS13))
+    made = Wire(client, server_context(certificates, TLS13))
     made.handshake()
     with pytest.raises(error):
         made.exchange()
     made.client.write(b"ping")
-    made.carry()
+    made.move()
     assert made.server.read(4) == b"ping", "the connection goes on"
-    made = wire(client, server_context(certificates, TLS12))
+    made = Wire(client, server_context(certificates, TLS12))
     with pytest.raises(error):
         made.handshake()
 

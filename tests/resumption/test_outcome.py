@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import HOST, Certificates
-from wrapped import TLS12, TLS13, client_context, connect, server_context, wire
+from wrapped import Wire, client_context, connect, each_version, server_context
 
 from gnutls_resume import (
     HandshakeKind,
@@ -21,7 +21,6 @@ from gnutls_resume import (
 from gnutls_resume.resumption.outcome import Counters, report
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 
-each_version = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["tls12", "tls13"])
 FULL = Outcome(HandshakeKind.FULL, MissReason.EXPIRED, "localhost", "TLSv1.3", False, 0.25)
 RESUMED = Outcome(HandshakeKind.RESUMED_TICKET, None, None, "TLSv1.2", True, 0.5)
 
@@ -191,6 +190,6 @@ def test_changed_sealing_key_is_told(certificates: Certificates, version: ssl.TL
     data = bytes(connect(client, server).client.session)
     for other, reason in ((key, None), (SealingKey.generate(), MissReason.DAMAGED)):
         session = SSLSession.from_bytes(data, sealing_key=other)
-        made = wire(client, server, session=session)
+        made = Wire(client, server, session=session)
         made.handshake()
         assert made.client.miss_reason is reason
