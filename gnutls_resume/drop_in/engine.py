@@ -217,10 +217,10 @@ class Engine:
 
     def _switch(self, context: "SSLContext") -> None:
         """Go on under another context: its certificates, ALPN and rules for clients."""
-        self._settings, self._resuming = context._connection(server_side=True)  # noqa: SLF001
-        settings = self._settings
+        settings, resuming = context._connection(server_side=True)  # noqa: SLF001
+        self._session.credentials_set(settings.credentials)  # raises where it is too late
+        self._settings, self._resuming = settings, resuming
         self._check = PeerCheck(settings.verifier, None, settings.rules)
-        self._session.credentials_set(settings.credentials)
 
     @property
     def context(self) -> "SSLContext":
@@ -231,9 +231,9 @@ class Engine:
     def context(self, context: "SSLContext") -> None:
         if not hasattr(context, "_connection"):
             raise TypeError("The value must be a gnutls_resume.SSLContext")
-        self._context = context
         if self.server_side and self.outcome is None:
             self._switch(context)
+        self._context = context
 
     @property
     def owner(self) -> object:
