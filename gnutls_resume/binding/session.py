@@ -731,7 +731,7 @@ class Session:
             check(lib.gnutls_session_get_data2(self._c, datum))
             try:
                 data = self._seal_client(datum)
-            except InvalidSessionError:  # too large to be kept
+            except (InvalidSessionError, MisuseError):  # too large, or the key was wiped
                 return
         if data is not None:
             function(data, min(self.own.ticket_lifetime, envelope.MAX_LIFETIME))

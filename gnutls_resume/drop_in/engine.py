@@ -39,7 +39,7 @@ from gnutls_resume.binding import Protocol as Version
 from gnutls_resume.binding._check import alert_for
 from gnutls_resume.binding.envelope import Kind
 from gnutls_resume.binding.ticket import TicketOffer
-from gnutls_resume.binding.transport import SocketTransport
+from gnutls_resume.binding.transport import SocketTransport, timeout_of
 from gnutls_resume.drop_in.chain import Certificate
 from gnutls_resume.drop_in.cipher import cipher_of
 from gnutls_resume.drop_in.exceptions import (
@@ -80,6 +80,7 @@ REQUESTS = {
 }
 ALPN_SERVER_PRECEDENCE = 2  # as the standard library's servers choose
 ASKED_FOR_MORE = {"GNUTLS_E_REAUTH_REQUEST", "GNUTLS_E_REHANDSHAKE"}
+WARNING = "GNUTLS_E_WARNING_ALERT_RECEIVED"  # not an error: RFC 5246 §7.2.2
 MAX_READ = 65_536  # bytes; four records
 LATE_RECORDS = 8  # that are read away at a close
 NO_RENEGOTIATION = 100  # an alert, RFC 5246 §7.2.2
@@ -211,10 +212,10 @@ class Engine:
 
     def _switch(self, context: "SSLContext") -> None:
         """Go on under another context: its certificates, ALPN and rules for clients."""
-        self._settings, self._resuming = context._connection(server_side=True)  # noqa: SLF001
-        settings = self._settings
+        settings, resuming = context._connection(server_side=True)  # noqa: SLF001
+        self._session.credentials_set(settings.credentials)  # raises where it is too late
+        self._settings, self._resuming = settings, resuming
         self._check = PeerCheck(settings.verifier, None, settings.rules)
-        self._session.credentials_set(settings.credentials)
 
     @property
     def context(self) -> "SSLContext":
@@ -225,9 +226,9 @@ class Engine:
     def context(self, context: "SSLContext") -> None:
         if not hasattr(context, "_connection"):
             raise TypeError("The value must be a gnutls_resume.SSLContext")
-        self._context = context
         if self.server_side and self.outcome is None:
             self._switch(context)
+        self._context = context
 
     @property
     def owner(self) -> object:
@@ -437,13 +438,16 @@ class Engine:
 
     def _receive(self, call: Callable[[Any], Any], argument: object) -> Any:  # noqa: ANN401
         with self._reading:
+            began = time.monotonic()
             while True:
                 try:
                     received = self._moving(call, argument)
                 except GnuTLSError as error:
-                    if error.name not in ASKED_FOR_MORE:
+                    if error.name in ASKED_FOR_MORE:
+                        self._answer(error.name)
+                    elif error.name != WARNING:
                         raise self._broken(error) from None
-                    self._answer(error.name)
+                    self._look_at_the_clock(began)
                 except OSError as error:
                     raise self._lost(error) from None
                 else:
@@ -469,6 +473,13 @@ class Engine:
         if found.errno is not None and not isinstance(found, ssl.SSLError):
             self._end = eof_error()
         return found
+
+    def _look_at_the_clock(self, began: float) -> None:
+        """A peer that warns and asks, and never sends data, must not put off the timeout."""
+        sock = None if self._sock is None else self._sock()
+        timeout = None if sock is None else timeout_of(sock)
+        if timeout and time.monotonic() >= began + timeout:
+            raise TimeoutError("The read operation timed out") from None
 
     def _answer(self, request: str) -> None:
         """To a request for the certificate or for another handshake, beside no writer."""

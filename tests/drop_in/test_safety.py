@@ -448,7 +448,9 @@ def test_session_resumed_without_extended_master_secret_is_refused(world: World)
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_session_without_extended_master_secret_is_not_handed_out(world: World, kept: bool) -> None:
+def test_session_without_extended_master_secret_is_not_handed_out(
+    world: World, *, kept: bool
+) -> None:
     """Offered by hand it would be resumed, and refused."""
     client = world.client(sessions=MemoryStore() if kept else None)
     client.maximum_version = TLS12

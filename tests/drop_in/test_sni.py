@@ -419,3 +419,21 @@ def test_callbacks_of_many_threads_get_their_own_names(certificates: Certificate
         thread.join(60)
         assert not thread.is_alive()
     assert errors == []
+
+
+def test_a_context_set_in_the_middle_of_the_handshake_changes_nothing(
+    certificates: Certificates,
+) -> None:
+    """Half of it would: its rules for clients, under the first one's ticket key."""
+    first, second = server_context(certificates), server_context(certificates)
+    made = Bios(client_context(certificates), first)
+    for one in (made.client, made.server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            one.do_handshake()
+        made.move()
+    engine = made.server._sslobj
+    before = engine._settings, engine._resuming, engine._check, engine.context
+    with pytest.raises(MisuseError):
+        made.server.context = second
+    assert (engine._settings, engine._resuming, engine._check, engine.context) == before
+    made.handshake()
