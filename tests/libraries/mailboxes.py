@@ -1,27 +1,38 @@
 """As much of IMAP (RFC 3501) and POP3 (RFC 1939) as fetches one message."""
 
 import socket
+from collections.abc import Callable
+from typing import BinaryIO
 
-from libraries.peers import Server
+from libraries.peers import Serve, Server
 
 MESSAGE = b"Subject: test\r\n\r\n" + 1000 * (b"line " + 60 * b"x" + b"\r\n")
 
 
-def imap(server: Server, sock: socket.socket) -> None:
-    with server.wrap(sock) as tls, tls.makefile("rwb") as file:
-        file.write(b"* OK ready\r\n")
-        imap_session(file)
+Session = Callable[[BinaryIO], None]
 
 
-def imap_starttls(server: Server, sock: socket.socket) -> None:
-    with sock.makefile("rwb") as file:
-        file.write(b"* OK ready\r\n")
-        imap_session(file)
-    with server.wrap(sock) as tls, tls.makefile("rwb") as file:
-        imap_session(file)
+def over_tls(greeting: bytes, session: Session) -> Serve:
+    def serve(server: Server, sock: socket.socket) -> None:
+        with server.wrap(sock) as tls, tls.makefile("rwb") as file:
+            file.write(greeting)
+            session(file)
+
+    return serve
 
 
-def imap_session(file) -> None:
+def with_starttls(greeting: bytes, session: Session) -> Serve:
+    def serve(server: Server, sock: socket.socket) -> None:
+        with sock.makefile("rwb") as file:
+            file.write(greeting)
+            session(file)
+        with server.wrap(sock) as tls, tls.makefile("rwb") as file:
+            session(file)
+
+    return serve
+
+
+def imap_session(file: BinaryIO) -> None:
     """Until LOGOUT or STARTTLS."""
     file.flush()
     for line in file:
@@ -41,21 +52,7 @@ def imap_session(file) -> None:
             return
 
 
-def pop3(server: Server, sock: socket.socket) -> None:
-    with server.wrap(sock) as tls, tls.makefile("rwb") as file:
-        file.write(b"+OK ready\r\n")
-        pop3_session(file)
-
-
-def pop3_starttls(server: Server, sock: socket.socket) -> None:
-    with sock.makefile("rwb") as file:
-        file.write(b"+OK ready\r\n")
-        pop3_session(file)
-    with server.wrap(sock) as tls, tls.makefile("rwb") as file:
-        pop3_session(file)
-
-
-def pop3_session(file) -> None:
+def pop3_session(file: BinaryIO) -> None:
     """Until QUIT or STLS."""
     file.flush()
     for line in file:
@@ -68,3 +65,9 @@ def pop3_session(file) -> None:
         file.flush()
         if command in {b"QUIT", b"STLS"}:
             return
+
+
+imap = over_tls(b"* OK ready\r\n", imap_session)
+imap_starttls = with_starttls(b"* OK ready\r\n", imap_session)
+pop3 = over_tls(b"+OK ready\r\n", pop3_session)
+pop3_starttls = with_starttls(b"+OK ready\r\n", pop3_session)
