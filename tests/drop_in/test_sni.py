@@ -426,7 +426,7 @@ def test_a_context_set_in_the_middle_of_the_handshake_changes_nothing(
 ) -> None:
     """Half of it would: its rules for clients, under the first one's ticket key."""
     first, second = server_context(certificates), server_context(certificates)
-    made = Bios(client_context(certificates), first)
+    made = Wire(client_context(certificates), first)
     for one in (made.client, made.server):
         with contextlib.suppress(ssl.SSLWantReadError):
             one.do_handshake()

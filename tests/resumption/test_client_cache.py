@@ -693,7 +693,7 @@ def test_wiped_sealing_key_costs_no_handshake(certificates: Certificates) -> Non
 def test_sealing_key_wiped_during_a_connection_costs_no_data(certificates: Certificates) -> None:
     key = SealingKey.generate()
     client = client_context(certificates, sessions=MemoryStore(), sealing_key=key)
-    made = wire(client, server_context(certificates, TLS13))
+    made = Wire(client, server_context(certificates, TLS13))
     made.handshake()
     key.wipe()
     made.exchange()
