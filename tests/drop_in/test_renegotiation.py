@@ -10,9 +10,10 @@ from contextlib import suppress
 
 import pytest
 from conftest import HOST, Certificates
-from drop_in.peers import Bios, client_context, connected, server_context
+from drop_in.peers import client_context, connected, server_context
 from interop.programs import SECONDS, find, running
 from pair import in_thread
+from wrapped import Wire
 
 from gnutls_resume.binding import AlertLevel
 
@@ -22,7 +23,7 @@ USER_CANCELED = 90
 def test_a_warning_is_no_error(certificates: Certificates) -> None:
     """RFC 5246 §7.2.2. (In TLS 1.3 GnuTLS takes every alert for the end.)"""
     version = ssl.TLSVersion.TLSv1_2
-    made = Bios(client_context(certificates, version=version), server_context(certificates))
+    made = Wire(client_context(certificates, version=version), server_context(certificates))
     made.handshake()
     session = made.server._sslobj._session
     for _ in range(10):
