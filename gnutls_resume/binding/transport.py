@@ -16,7 +16,6 @@ from gnutls_resume.binding._ffi import ffi, lib
 
 READ: int = lib.GR_READ
 WRITE: int = lib.GR_WRITE
-BOTH: int = READ | WRITE
 
 MAX_DRAIN = 1 << 40  # bytes; more than there will ever be
 

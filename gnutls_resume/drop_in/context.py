@@ -237,31 +237,6 @@ class SSLContext(Refusing):
             common_name=self.hostname_checks_common_name,
         )
         tickets = self._tickets(server_side=server_side)
-        chains = [chain for _, chain in self._pairs.values()]
-        policy: ClientPolicy | ServerPolicy
-        if server_side:
-            names = {name for chain in chains for name in Certificate(chain[0]).names}
-            policy = ServerPolicy(
-                names=tuple(sorted(names)),
-                verify_mode=self.verify_mode,
-                verify_flags=flags,
-                trust=self._trust.digest if verify else b"",
-                partition=self._partition,
-            )
-        else:
-            identity = sorted(hashlib.sha256(b"".join(chain)).digest() for chain in chains)
-            policy = ClientPolicy(
-                verify_mode=self.verify_mode,
-                check_hostname=self.check_hostname,
-                verify_flags=flags,
-                common_name=self.hostname_checks_common_name,
-                trust=self._trust.digest,
-                identity=b"".join(identity),
-                priority=priority,
-                alpn=self._alpn,
-                partition=self._partition,
-                tickets=not self.options & ssl.OP_NO_TICKET,
-            )
         return Settings(
             priority=priority,
             flags=options.flags_for(self, server_side=server_side, tickets=tickets),
@@ -272,10 +247,35 @@ class SSLContext(Refusing):
             check_hostname=self.check_hostname,
             verifier=verifier_for(self._trust) if verify else None,
             rules=rules,
-            policy=policy,
+            policy=self._policy(priority, server_side=server_side),
             tickets=tickets,
             sni_callback=cast("SNICallback | None", self.sni_callback if server_side else None),
             keylog=keylog and os.path.join(self._keylog_folder, os.fsdecode(keylog)),  # noqa: PTH118
+        )
+
+    def _policy(self, priority: str, *, server_side: bool) -> ClientPolicy | ServerPolicy:
+        chains = [chain for _, chain in self._pairs.values()]
+        if server_side:
+            names = {name for chain in chains for name in Certificate(chain[0]).names}
+            return ServerPolicy(
+                names=tuple(sorted(names)),
+                verify_mode=self.verify_mode,
+                verify_flags=self.verify_flags,
+                trust=self._trust.digest if self.verify_mode != ssl.CERT_NONE else b"",
+                partition=self._partition,
+            )
+        identity = sorted(hashlib.sha256(b"".join(chain)).digest() for chain in chains)
+        return ClientPolicy(
+            verify_mode=self.verify_mode,
+            check_hostname=self.check_hostname,
+            verify_flags=self.verify_flags,
+            common_name=self.hostname_checks_common_name,
+            trust=self._trust.digest,
+            identity=b"".join(identity),
+            priority=priority,
+            alpn=self._alpn,
+            partition=self._partition,
+            tickets=not self.options & ssl.OP_NO_TICKET,
         )
 
     def _tickets(self, *, server_side: bool) -> int:
