@@ -45,7 +45,7 @@ QUICK = """
     gnutls_record_check_pending gnutls_rnd gnutls_server_name_get gnutls_server_name_set
     gnutls_session_ext_master_secret_status gnutls_session_get_flags gnutls_session_is_resumed
     gnutls_session_set_data gnutls_session_set_verify_function
-""".split()
+""".split()  # noqa: SIM905
 
 NO_GNUTLS = (
     "gnutls_resume needs the headers of GnuTLS {0} or newer: install libgnutls28-dev and "
@@ -78,7 +78,7 @@ def make_ffi() -> cffi.FFI:
 
 
 def hold_the_gil(source: str) -> str:
-    """cffi's C without the release of the GIL around the QUICK functions."""
+    """The C that cffi writes, without the release of the GIL around the QUICK functions."""
     for name in QUICK:
         head, start, rest = source.partition(f"\n_cffi_f_{name}(")
         body, end, tail = rest.partition("\n}\n")
