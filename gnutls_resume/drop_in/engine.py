@@ -579,7 +579,6 @@ class Engine:
             or self._end is not None
             or self._session.own.tickets
             or self._process != os.getpid()
-            or self._sock is None
             or not isinstance(transport, SocketTransport)
             or not self._reading.acquire(blocking=False)
         ):
