@@ -3,6 +3,8 @@
 import pytest
 from libraries.cpython_ssl import DOCS, REASONS, Case, failed, passed, reason_for, reasons, run
 
+pytestmark = pytest.mark.timeout(900)  # each of the two runs takes minutes
+
 
 @pytest.fixture(scope="module")
 def ours() -> list[Case]:
