@@ -23,7 +23,8 @@ from gnutls_resume.resumption.outcome import Counters, MissReason, log
 from gnutls_resume.stores.protocol import Store
 
 KEEP = 8  # tickets a key
-NOTHING, TICKETS_ONLY = b"offer nothing", b"offer tickets only"  # marks
+NOTHING, TICKETS_ONLY = b"offer nothing", b"offer tickets only"
+MARKS = frozenset({NOTHING, TICKETS_ONLY})
 NOTHING_FOR, TICKETS_ONLY_FOR = 600, 86_400  # seconds
 LOG_INTERVAL = 60.0  # seconds between two warnings
 
@@ -185,7 +186,7 @@ class Attempt:
 
     def _note_mark(self, value: bytes | None) -> bytes | None:
         """Note what the value says if it is a mark; the session if it is one."""
-        if value in {NOTHING, TICKETS_ONLY}:
+        if value in MARKS:
             self._mark, value = value, None
         return value
 
@@ -248,10 +249,7 @@ class Attempt:
         try:
             if header.protocol_version == Protocol.TLS1_3.wire:
                 self._cache.push(self._digest, data, ttl)
-            elif self._mark is None and self._cache.get(self._digest) not in {
-                NOTHING,
-                TICKETS_ONLY,
-            }:
+            elif self._mark is None and self._cache.get(self._digest) not in MARKS:
                 if self._offered_ticket:  # the server no longer does TLS 1.3
                     self._cache.remove(self._digest)
                 self._cache.put(self._digest, data, ttl)
