@@ -106,3 +106,15 @@ class MisuseError(GnuTLSError):
 
 class FeatureMissingError(GnuTLSError, NotImplementedError):
     """The loaded GnuTLS lacks a function or flag; the message says which version has it."""
+
+
+class StoreError(Exception):
+    """A store cannot answer. Where a session was wanted, the handshake is full."""
+
+
+class StoreBusyError(StoreError):
+    """Another process held the store for as long as a handshake may wait."""
+
+
+class StoreClosedError(StoreError):
+    """The store has failed or hung a short while ago, and is asked nothing for now."""

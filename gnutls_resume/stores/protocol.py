@@ -1,6 +1,6 @@
 """What a store promises to those who keep sessions in it."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Store(Protocol):
@@ -12,9 +12,8 @@ class Store(Protocol):
     and of any content.
 
     **Time.** `ttl` is in seconds, a fraction allowed, at most 2**32 - 1 (what RFC 8446 §4.6.1
-    can say in a ticket). From the moment it has passed the entry is gone; a clock that is set
-    back must not bring it back or make it live longer. With a `ttl` of 0 or below nothing is
-    kept.
+    can say in a ticket). From the moment it has passed the entry is gone; in this process's
+    memory also if the clock is set back meanwhile. With a `ttl` of 0 or below nothing is kept.
 
     **Losses are allowed, revivals are not.** A store may lose any entry at any time: because it
     is full, was restarted or cannot hold so much. It must never return an entry after its ttl,
@@ -84,3 +83,14 @@ class Store(Protocol):
 
     def remove(self, key: bytes) -> None:
         """Forget the value and the stack. No error if there is neither."""
+
+
+class StoredEntry(NamedTuple):
+    """What an operator may see of an entry: its key, when it expires (Unix seconds), how large
+    it is (bytes), and how many entries are on the stack; 0: it is a value.
+    """
+
+    key: bytes
+    expires: float
+    size: int
+    stacked: int
