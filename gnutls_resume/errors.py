@@ -1,4 +1,5 @@
-"""The exception tree. Each class is a different thing for the caller to do next.
+"""The exception trees: of GnuTLS and of stores. Each class is a different thing for the caller to
+do next.
 
 Faults of the socket are not here: they stay the ``OSError`` or ``TimeoutError`` they are.
 This file imports nothing of ours.
@@ -14,6 +15,9 @@ __all__ = [
     "InvalidSessionError",
     "MisuseError",
     "PrematureTerminationError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreError",
     "VerificationError",
     "WantReadError",
     "WantWriteError",

@@ -38,9 +38,8 @@ USED_WITHIN: dict[str, str] = {
     "gnutls_certificate_set_x509_trust_mem": "`Credentials`",
     "gnutls_check_version": "`GNUTLS_VERSION`",
     "gnutls_cipher_suite_info": "`SSLContext.get_ciphers`",
-    "gnutls_db_get_ptr": "nothing: callbacks are Python callables, and carry their own state",
     "gnutls_error_is_fatal": "`GnuTLSError.fatal`",
-    "gnutls_hkdf_expand": "`SealingKey`",
+    "gnutls_hkdf_expand": "`SealingKey`, `TicketSecret.ratchet`",
     "gnutls_hkdf_extract": "`SealingKey`",
     "gnutls_load_file": "`Credentials`",
     "gnutls_memset": "`TicketKey.wipe`, `TicketSecret.wipe`, `SealingKey.wipe`",
@@ -77,6 +76,10 @@ USED_WITHIN: dict[str, str] = {
 
 # Reached through a macro or a helper of ours, so not in the compiled module by that name.
 THROUGH_HELPERS = {
+    "gnutls_db_set_ptr",
+    "gnutls_db_set_remove_function",
+    "gnutls_db_set_retrieve_function",
+    "gnutls_db_set_store_function",
     "gnutls_deinit",
     "gnutls_init",
     "gnutls_handshake_set_hook_function",

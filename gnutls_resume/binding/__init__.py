@@ -54,7 +54,7 @@ from gnutls_resume.binding.db import (
 from gnutls_resume.binding.early_data import AntiReplay
 from gnutls_resume.binding.envelope import Kind, Sealing, SealingKey
 from gnutls_resume.binding.session import Session
-from gnutls_resume.binding.ticket import TicketKey, TicketOffer, TicketSecret
+from gnutls_resume.binding.ticket import TicketKey, TicketKeyTable, TicketOffer, TicketSecret
 from gnutls_resume.binding.transport import MemoryTransport
 from gnutls_resume.binding.x509 import (
     MAX_CHAIN,
@@ -97,6 +97,7 @@ __all__ = [
     "SessionFlag",
     "Shutdown",
     "TicketKey",
+    "TicketKeyTable",
     "TicketOffer",
     "TicketSecret",
     "TrustList",

@@ -83,7 +83,11 @@ def warn(kind: str, error: Exception) -> None:
 
 
 def session_of(c: CData) -> "Session":
-    own: CData = ffi.cast("gr_session *", lib.gnutls_session_get_ptr(c))
+    return owner_of(lib.gnutls_session_get_ptr(c))
+
+
+def owner_of(pointer: CData) -> "Session":
+    own: CData = ffi.cast("gr_session *", pointer)
     session: Session = ffi.from_handle(own.handle)()
     return session
 
@@ -168,21 +172,21 @@ def gr_py_keylog(c: CData, label: CData, secret: CData) -> int:
 
 @ffi.def_extern(error=-1, onerror=onerror)
 def gr_py_db_store(pointer: CData, key: CData, data: CData) -> int:
-    session: Session = ffi.from_handle(pointer)()
+    session = owner_of(pointer)
     ask(session, "store", session.store_entry, bytes_of(key), data)
     return 0
 
 
 @ffi.def_extern(onerror=onerror)  # zeros: no data, a miss
 def gr_py_db_retrieve(pointer: CData, key: CData) -> CData:
-    session: Session = ffi.from_handle(pointer)()
+    session = owner_of(pointer)
     found = ask(session, "retrieve", session.retrieve_entry, bytes_of(key))
     return ffi.new("gnutls_datum_t *")[0] if found is None else found
 
 
 @ffi.def_extern(error=-1, onerror=onerror)
 def gr_py_db_remove(pointer: CData, key: CData) -> int:
-    session: Session = ffi.from_handle(pointer)()
+    session = owner_of(pointer)
     ask(session, "remove", session.remove_entry, bytes_of(key))
     return 0
 
@@ -210,7 +214,4 @@ def gr_py_anti_replay_add(pointer: CData, expires: int, key: CData, data: CData)
 
 VERIFY = lib.gr_py_verify
 KEYLOG = lib.gr_py_keylog
-DB_STORE = lib.gr_py_db_store
-DB_RETRIEVE = lib.gr_py_db_retrieve
-DB_REMOVE = lib.gr_py_db_remove
 ANTI_REPLAY_ADD = lib.gr_py_anti_replay_add

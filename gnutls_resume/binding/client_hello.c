@@ -14,6 +14,7 @@
 #define GR_TICKET_KEY_SIZE 64
 #define GR_TICKET_SECRET_SIZE 32
 #define GR_POLICY_SIZE 32
+#define GR_MAX_TICKET_SECRETS 8
 
 #define GR_OFFERED_NONE 0
 #define GR_OFFERED_UNKNOWN_KEY 1
@@ -151,8 +152,15 @@ static void gr_parse_client_hello(const unsigned char *data, size_t size, gr_cli
 
 /* -- the ticket key ----------------------------------------------------------------------- */
 
+/* The secrets of which a ticket's key may have been made, the current one first; held by the Python
+ * session. A secret that ends is wiped while sessions may still look at it. */
 typedef struct {
-	const gnutls_datum_t *secret; /* held by the Python session; NULL: derive none */
+	unsigned int count;
+	const gnutls_datum_t *secrets[GR_MAX_TICKET_SECRETS];
+} gr_ticket_table;
+
+typedef struct {
+	const gr_ticket_table *table; /* NULL: derive none */
 	unsigned char policy[GR_POLICY_SIZE];
 	int done; /* after a HelloRetryRequest a second key would be refused, and end the handshake */
 	int known;
@@ -172,9 +180,10 @@ static unsigned char *gr_put(unsigned char *at, const void *part, size_t size)
 
 /* HKDF-Expand (RFC 5869 §2.3): the secret is random, so there is nothing to extract. */
 static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
-			 const gr_client_hello *hello, unsigned char key[GR_TICKET_KEY_SIZE])
+			 const gnutls_datum_t *from, const gr_client_hello *hello,
+			 unsigned char key[GR_TICKET_KEY_SIZE])
 {
-	const gnutls_datum_t secret = { tickets->secret->data, GR_TICKET_SECRET_SIZE };
+	const gnutls_datum_t secret = { from->data, GR_TICKET_SECRET_SIZE };
 	const unsigned char version = (unsigned char)gnutls_protocol_get_version(session);
 	gnutls_datum_t alpn = { NULL, 0 };
 	unsigned char info[6 * 256], *end = info;
@@ -196,7 +205,7 @@ static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
 	/* Has the secret been wiped, or is it, in another thread? Its size goes to 0 before its
 	 * bytes do, so it must be looked at after them. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (*(const volatile unsigned int *)&tickets->secret->size == 0)
+	if (*(const volatile unsigned int *)&from->size == 0)
 		code = GNUTLS_E_INVALID_REQUEST;
 	return code;
 }
@@ -225,6 +234,45 @@ static int gr_is_known(const unsigned char key[GR_TICKET_KEY_SIZE], unsigned int
 	return known;
 }
 
+/* The key of which a ticket that is offered was made, or else the current one. */
+static int gr_choose_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
+				const gr_client_hello *hello, unsigned int lifetime,
+				unsigned char key[GR_TICKET_KEY_SIZE], int *known)
+{
+	const gr_ticket_table *table = tickets->table;
+	unsigned char other[GR_TICKET_KEY_SIZE];
+	int code = gr_ticket_key(session, tickets, table->secrets[0], hello, key);
+
+	*known = 0;
+	if (!hello->offers_ticket && !hello->offers_psk)
+		return code;
+	*known = code >= 0 && gr_is_known(key, lifetime, hello);
+	for (unsigned int i = 1; i < table->count && !*known; i++) {
+		if (gr_ticket_key(session, tickets, table->secrets[i], hello, other) < 0)
+			continue; /* its time is over */
+		if (gr_is_known(other, lifetime, hello)) {
+			memcpy(key, other, sizeof(other));
+			*known = 1;
+			code = 0;
+		}
+	}
+	gnutls_memset(other, 0, sizeof(other));
+	return code;
+}
+
+/* Whether the client's ticket will be resumed: then there is no need to look for its session ID. */
+static int gr_ticket_is_known(gnutls_session_t session, const gr_tickets *tickets,
+			      const gr_client_hello *hello, unsigned int lifetime)
+{
+	unsigned char key[GR_TICKET_KEY_SIZE];
+	int known = 0;
+
+	if (tickets->table && hello->offers_ticket)
+		gr_choose_ticket_key(session, tickets, hello, lifetime, key, &known);
+	gnutls_memset(key, 0, sizeof(key));
+	return known;
+}
+
 /* Enable tickets, where the version, the protocol and the name are known and no ticket has been
  * looked at: in the post-client-hello function. Not if Python's has set other priorities: GnuTLS
  * negotiates the version anew after it, and the key might be for the wrong one. */
@@ -233,19 +281,41 @@ static void gr_enable_tickets(gnutls_session_t session, gr_tickets *tickets,
 {
 	unsigned char key[GR_TICKET_KEY_SIZE];
 	const gnutls_datum_t key_datum = { key, sizeof(key) };
-	int code;
+	int code = GNUTLS_E_INVALID_REQUEST;
 
-	if (tickets->secret == NULL || tickets->done)
+	if (tickets->table == NULL || tickets->done)
 		return;
 	if (gnutls_session_is_resumed(session)) /* by its ID: no ticket is read, nor sent */
 		return;
 	tickets->done = 1;
-	code = sure ? gr_ticket_key(session, tickets, hello, key) : GNUTLS_E_INVALID_REQUEST;
+	if (sure)
+		code = gr_choose_ticket_key(session, tickets, hello, lifetime, key,
+					    &tickets->known);
 	if (code >= 0)
 		code = gnutls_session_ticket_enable_server(session, &key_datum);
 	if (code < 0)
 		tickets->failures++;
-	else if (hello->offers_ticket || hello->offers_psk)
-		tickets->known = gr_is_known(key, lifetime, hello);
 	gnutls_memset(key, 0, sizeof(key));
+}
+
+/* -- the ratchet -------------------------------------------------------------------------- */
+
+static const unsigned char gr_ratchet_label[] = "\7ratchet"; /* behind its length, as in a key */
+
+/* The secret so many epochs later. There is no way back (HKDF-Expand, RFC 5869 §2.3). */
+int gr_ratchet(const gnutls_datum_t *secret, uint64_t steps, unsigned char *later)
+{
+	const gnutls_datum_t info = { (unsigned char *)gr_ratchet_label,
+				      sizeof(gr_ratchet_label) - 1 };
+	gnutls_datum_t at = { later, GR_TICKET_SECRET_SIZE };
+	unsigned char next[GR_TICKET_SECRET_SIZE];
+	int code = 0;
+
+	memcpy(later, secret->data, GR_TICKET_SECRET_SIZE);
+	while (steps-- && code >= 0) {
+		code = gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &at, &info, next, sizeof(next));
+		memcpy(later, next, sizeof(next));
+	}
+	gnutls_memset(next, 0, sizeof(next));
+	return code;
 }

@@ -163,6 +163,9 @@ int gr_callback(gr_session *own, int place)
 static int gr_py_hook(gnutls_session_t, unsigned int, unsigned int, unsigned int,
 		      const gnutls_datum_t *);
 static int gr_py_post_client_hello(gnutls_session_t);
+static int gr_py_db_store(void *, gnutls_datum_t, gnutls_datum_t);
+static gnutls_datum_t gr_py_db_retrieve(void *, gnutls_datum_t);
+static int gr_py_db_remove(void *, gnutls_datum_t);
 
 static void gr_note_ticket(gr_session *session, const gnutls_datum_t *message)
 {
@@ -237,11 +240,30 @@ void gr_set_post_client_hello(gr_session *own)
 	gnutls_handshake_set_post_client_hello_function(own->c, gr_post_client_hello);
 }
 
-void gr_ticket_derive(gr_session *own, const gnutls_datum_t *secret, const unsigned char *policy)
+void gr_ticket_derive(gr_session *own, const gr_ticket_table *table, const unsigned char *policy)
 {
-	own->derived.secret = secret;
+	own->derived.table = table;
 	memcpy(own->derived.policy, policy, GR_POLICY_SIZE);
 	gnutls_handshake_set_post_client_hello_function(own->c, gr_post_client_hello);
+}
+
+/* For a session ID. A ticket that is known comes first, and spares the question. */
+static gnutls_datum_t gr_db_retrieve(void *pointer, gnutls_datum_t key)
+{
+	const gr_session *own = pointer;
+	const gnutls_datum_t nothing = { NULL, 0 };
+
+	if (gr_ticket_is_known(own->c, &own->derived, &own->hello, own->cache_expiration))
+		return nothing;
+	return gr_py_db_retrieve(pointer, key);
+}
+
+void gr_db_set_functions(gr_session *own)
+{
+	gnutls_db_set_ptr(own->c, own);
+	gnutls_db_set_store_function(own->c, gr_py_db_store);
+	gnutls_db_set_retrieve_function(own->c, gr_db_retrieve);
+	gnutls_db_set_remove_function(own->c, gr_py_db_remove);
 }
 
 int gr_ticket_offered(const gr_session *own)

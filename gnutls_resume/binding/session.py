@@ -66,7 +66,7 @@ from gnutls_resume.binding.constants import (
 from gnutls_resume.binding.credentials import Credentials
 from gnutls_resume.binding.early_data import AntiReplay
 from gnutls_resume.binding.envelope import Kind, Sealing
-from gnutls_resume.binding.ticket import TicketKey, TicketOffer, TicketSecret
+from gnutls_resume.binding.ticket import TicketKey, TicketKeyTable, TicketOffer, TicketSecret
 from gnutls_resume.binding.transport import MemoryTransport, SocketTransport
 from gnutls_resume.binding.x509 import certificate_verification_status_print
 from gnutls_resume.errors import (
@@ -663,11 +663,12 @@ class Session:
         check(lib.gnutls_session_ticket_enable_server(self._c, key.datum))
 
     @rule(ALONE, NEW, SERVER, where=IN_HELLO)
-    def ticket_derive(self, secret: TicketSecret, policy: BytesLike) -> None:
+    def ticket_derive(self, secret: TicketSecret | TicketKeyTable, policy: BytesLike) -> None:
         """Issue and accept tickets under a key made from `secret` for this connection alone: for
         `policy` (32 bytes, a digest of all that decides whether a peer is acceptable), protocol
         version, ALPN protocol and server name. A ticket made under any other key is unknown, and
-        the handshake full (``gnutls_session_ticket_enable_server``).
+        the handshake full (``gnutls_session_ticket_enable_server``). Of a table's secrets it is
+        the one whose ticket the client offers, or else the first.
 
         The key is made when the ClientHello has been read, after the function of
         ``handshake_set_post_client_hello_function``; until then, as in a ClientHello hook, another
@@ -675,10 +676,10 @@ class Session:
         ``%NO_TICKETS``. Where it cannot be made (the secret has been wiped, that function has set
         a priority) there are no tickets, and ``ticket_failures`` counts.
         """
-        check_instance("secret", secret, TicketSecret)
+        table = secret if isinstance(secret, TicketKeyTable) else TicketKeyTable(secret)
         digest = bytes(check_bytes("policy", policy, length=lib.GR_POLICY_SIZE))
-        self._kept.append(secret)
-        lib.gr_ticket_derive(self.own, secret.datum, digest)
+        self._kept.append(table)
+        lib.gr_ticket_derive(self.own, table.c, digest)
 
     @property
     def ticket_failures(self) -> int:
@@ -738,24 +739,32 @@ class Session:
 
     # -- the server's session database --------------------------------------------------------
 
-    @rule(ALONE, NEW, SERVER)
-    def db_set_functions(self, *, store: Store, retrieve: Retrieve, remove: Remove) -> None:
+    @rule(ALONE, NEW, SERVER, where=IN_HELLO)
+    def db_set_functions(
+        self,
+        *,
+        store: Store,
+        retrieve: Retrieve,
+        remove: Remove,
+        sealing: Sealing | None = None,
+    ) -> None:
         """Keep sessions of TLS 1.2 clients that take no ticket in a database
         (``gnutls_db_set_store_function``, ``gnutls_db_set_retrieve_function``,
         ``gnutls_db_set_remove_function``, ``gnutls_db_set_ptr``).
 
         ``store(key, data)`` gets the session ID and an envelope, ``retrieve(key)`` returns that
         envelope or None, ``remove(key)`` forgets it. Keys of ``retrieve`` are 1 to 32 bytes of
-        the client's choice. What they raise is counted in ``db_failures``, logged, and makes a
-        full handshake.
+        the client's choice; it is not asked where the client also offers a ticket that
+        ``ticket_derive`` knows. What they raise is counted in ``db_failures``, logged, and makes a
+        full handshake. `sealing` replaces the session's.
         """
         check_callable("store", store)
         check_callable("retrieve", retrieve)
-        self.database = (store, retrieve, check_callable("remove", remove))
-        lib.gnutls_db_set_ptr(self._c, self._handle)
-        lib.gnutls_db_set_store_function(self._c, _callbacks.DB_STORE)
-        lib.gnutls_db_set_retrieve_function(self._c, _callbacks.DB_RETRIEVE)
-        lib.gnutls_db_set_remove_function(self._c, _callbacks.DB_REMOVE)
+        check_callable("remove", remove)
+        if sealing is not None:
+            self._sealing = check_instance("sealing", sealing, Sealing)
+        self.database = (store, retrieve, remove)
+        lib.gr_db_set_functions(self.own)
 
     def store_entry(self, key: bytes, datum: CData) -> None:
         """For _callbacks: seal what GnuTLS wants stored."""

@@ -584,6 +584,7 @@ class Change:
 
 
 KEY, SECRET = TicketKey.generate(), TicketSecret.generate()
+STORED: list[bytes] = []
 CHANGES = [
     Change(
         "credentials_set",
@@ -617,6 +618,17 @@ CHANGES = [
         "db_set_cache_expiration",
         lambda s, _: (s.db_set_cache_expiration(1234), s.ticket_enable_server(KEY)),
         lambda p, _: [lifetime for _, lifetime in p.tickets] == [1234, 1234],
+    ),
+    Change(
+        "db_set_functions",
+        lambda s, _: (
+            s.priority_set(TLS12),
+            s.db_set_functions(
+                store=lambda _, data: STORED.append(data), retrieve=ignore, remove=ignore
+            ),
+        ),
+        lambda p, _: STORED,
+        ("pre",),
     ),
     Change(
         "certificate_server_set_request",
@@ -820,10 +832,6 @@ REFUSED: list[tuple[str, Callable[[Session], object]]] = [
 REFUSED_TO_SERVERS: list[tuple[str, Callable[[Session], object]]] = [
     ("ticket_send", lambda s: s.ticket_send(1)),
     ("db_remove_session", lambda s: s.db_remove_session()),
-    (
-        "db_set_functions",
-        lambda s: s.db_set_functions(store=ignore, retrieve=ignore, remove=ignore),
-    ),
     ("record_set_max_early_data_size", lambda s: s.record_set_max_early_data_size(1)),
 ]
 REFUSED_TO_CLIENTS: list[tuple[str, Callable[[Session], object]]] = [
