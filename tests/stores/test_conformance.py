@@ -9,14 +9,21 @@ import pytest
 
 from gnutls_resume import testing
 from gnutls_resume.stores import MemoryStore
+from gnutls_resume.stores.guard import Guard
 from gnutls_resume.testing import STORE_CASES, check_store
 
 LONG = 3600  # seconds
+LONGEST = 10  # seconds a guard may wait: here threads wait for each other and the processor
 
 
 @pytest.mark.parametrize("case", STORE_CASES)
 def test_memory_store(case: str) -> None:
     check_store(MemoryStore, cases=[case])
+
+
+@pytest.mark.parametrize("case", STORE_CASES)
+def test_guard(case: str) -> None:
+    check_store(lambda: Guard(MemoryStore(), deadline=LONGEST), cases=[case])
 
 
 def test_there_are_at_least_sixty_cases() -> None:
