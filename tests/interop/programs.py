@@ -27,6 +27,7 @@ PACKAGES = {
     "openssl": "openssl",
     "redis-server": "redis-server",
 }
+STAND_INS = {"redis-server": "valkey-server"}
 SECONDS = 30
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
@@ -70,7 +71,9 @@ each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 
 def find(name: str) -> str:
     """The path of a foreign program."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    path = None
+    for candidate in filter(None, (name, STAND_INS.get(name))):
+        path = path or shutil.which(candidate) or shutil.which(candidate, path="/usr/sbin")
     if path is None:
         package = PACKAGES[name]
         pytest.fail(f"{name} is missing: install the Debian package {package}.", pytrace=False)

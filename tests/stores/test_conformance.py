@@ -1,15 +1,19 @@
 """The stores and their contract; and that ``check_store`` notices what breaks it."""
 
+import secrets
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
+from redis_server import redis_server
 
 from gnutls_resume import testing
 from gnutls_resume.stores import MemoryStore
 from gnutls_resume.stores.guard import Guard
+from gnutls_resume.stores.redis import RedisStore
 from gnutls_resume.testing import STORE_CASES, check_store
 
 LONG = 3600  # seconds
@@ -24,6 +28,20 @@ def test_memory_store(case: str) -> None:
 @pytest.mark.parametrize("case", STORE_CASES)
 def test_guard(case: str) -> None:
     check_store(lambda: Guard(MemoryStore(), deadline=LONGEST), cases=[case])
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("case", STORE_CASES)
+def test_redis_store(case: str, redis_url: str) -> None:
+    def make() -> RedisStore:
+        return RedisStore(redis_url, prefix=f"{secrets.token_hex(8)}:", timeout=5)
+
+    check_store(make, cases=[case])
 
 
 def test_there_are_at_least_sixty_cases() -> None:

@@ -1,0 +1,489 @@
+"""Sessions in Redis, for many machines.
+
+Rules of this file:
+
+1. One round trip an operation, and nothing is ever sent twice. When a reply is lost nobody knows
+   whether its command was carried out: a second ``SET NX`` would be refused, or win twice.
+2. An operation has one deadline, for all that it waits for: a free connection, the new one's
+   greeting, each byte of the reply. redis-py's own limits are for each wait, so that a server
+   which sends a byte now and then could hold a handshake for ever.
+3. After any fault no idle connection is kept. If the server was restarted all of them are dead,
+   and each would cost a miss.
+4. A finaliser or a signal handler may run after any call here and use the store, in the thread
+   that is in the middle of a call. So there is no lock: a deque and a SimpleQueue need none.
+5. redis-py is known to this file only, and imported when the first store is made.
+"""
+
+import functools
+import math
+import os
+import queue
+import re
+import time
+import weakref
+from binascii import hexlify
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import UnionType
+from typing import Any, NoReturn, SupportsIndex
+
+from gnutls_resume.errors import StoreError
+from gnutls_resume.stores._arguments import check_bytes, check_count, check_ttl
+from gnutls_resume.stores.protocol import StoredEntry
+
+MAX_CONNECTIONS = 16  # of a process; ?max_connections= in the URL is another number
+PATIENCE = 5.0  # seconds that one step of an operator's command may take
+STEP = 100  # keys that such a step asks for
+HIGHEST = 2**31 - 1  # entries on a stack; LTRIM takes no more than 2**63
+
+Expected = type | UnionType
+
+
+class RedisStore:
+    """A ``Store`` in Redis 7.0 or later, or in Valkey, through redis-py 5 or later.
+
+    `url` is redis-py's: ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, or
+    ``unix:///path?db=0``, with redis-py's options after a question mark, such as
+    ``ssl_ca_certs``. Those that would wait longer or ask again have no effect. At most 16
+    connections are open at once, ``max_connections`` of the URL if it is there.
+
+    An operation lasts at most `timeout` seconds and is never repeated; what goes wrong is a
+    ``StoreError``. Only the name's resolution cannot be cut short: give an address, or have a
+    resolver on the machine. An idle connection that the server has closed is replaced without
+    a miss.
+
+    The value of a key is a string under ``<prefix>v{<key in hexadecimal>}``, its stack a list
+    under ``<prefix>s{…}``. An entry of the stack begins with its expiry, in milliseconds since
+    1970 as 8 bytes: Redis drops the list when the last of them expires, and for those that
+    expire earlier the clocks of the machines must agree.
+
+    It speaks to one server. A replica that cannot be written to, or a node of a cluster that
+    does not hold the key, answers with errors, and each is a ``StoreError``; it does not ask
+    Sentinel. Redis 6 has no ``PEXPIRE NX``: there, each ``push`` is a ``StoreError`` that says so.
+
+    A forked child opens connections of its own.
+    """
+
+    exposed = True
+    private = False
+
+    def __init__(self, url: str, *, prefix: str = "gnutls_resume:", timeout: float = 0.05) -> None:
+        """Open no connection yet.
+
+        ImportError without redis-py; ValueError if `url` is none of its URLs, if `prefix` has
+        braces, or if `timeout` is not above 0 and at most 60 seconds.
+        """
+        self._make, self._limit = prepare(url)
+        self._prefix = check_prefix(prefix)
+        self._timeout = check_timeout(timeout)
+        self._start()
+        _stores.add(self)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, which stays; None if there is none, or it has expired."""
+        check_bytes("key", key)
+        [value] = self._ask(pack(b"GET", self._name(b"v", key)), bytes | None)
+        return value  # type: ignore[no-any-return]
+
+    def put(self, key: bytes, value: bytes, ttl: float) -> None:
+        """Make this the value for `ttl` seconds, whatever it was before."""
+        check_bytes("key", key)
+        check_bytes("value", value)
+        check_ttl(ttl)
+        name, lifetime = self._name(b"v", key), milliseconds(ttl)
+        if lifetime:
+            self._ask(pack(b"SET", name, value, b"PX", b"%d" % lifetime), bytes)
+        else:
+            self._ask(pack(b"UNLINK", name), int)
+
+    def add(self, key: bytes, value: bytes, ttl: float) -> bool:
+        """Make this the value if there is none. True only if Redis has said that it is kept."""
+        check_bytes("key", key)
+        check_bytes("value", value)
+        check_ttl(ttl)
+        lifetime = milliseconds(ttl)
+        if not lifetime:
+            return False
+        request = pack(b"SET", self._name(b"v", key), value, b"PX", b"%d" % lifetime, b"NX")
+        [answer] = self._ask(request, bytes | None)
+        return answer == b"OK"  # type: ignore[no-any-return]
+
+    def push(self, key: bytes, value: bytes, ttl: float, keep: int) -> None:
+        """Put this on top of the stack for `ttl` seconds; its newest `keep` entries stay."""
+        check_bytes("key", key)
+        check_bytes("value", value)
+        check_ttl(ttl)
+        check_count("keep", keep)
+        lifetime = milliseconds(ttl)
+        if not lifetime:
+            return
+        name, ms = self._name(b"s", key), b"%d" % lifetime
+        expires = (now() + lifetime).to_bytes(8, "big")
+        request = (
+            pack(b"MULTI")
+            + pack(b"LPUSH", name, expires + value)
+            + pack(b"LTRIM", name, b"0", b"%d" % (min(keep, HIGHEST) - 1))
+            # The list lives as long as the longest of its entries: the first expiry is set, a
+            # later one only prolongs.
+            + pack(b"PEXPIRE", name, ms, b"NX")
+            + pack(b"PEXPIRE", name, ms, b"GT")
+            + pack(b"EXEC")
+        )
+        self._ask(request, bytes, bytes, bytes, bytes, bytes, list)
+
+    def take(self, key: bytes) -> bytes | None:
+        """Remove the top of the stack and return it; None if it has expired, or there is none."""
+        check_bytes("key", key)
+        [entry] = self._ask(pack(b"LPOP", self._name(b"s", key)), bytes | None)
+        return entry[8:] if entry is not None and lives(entry) else None
+
+    def remove(self, key: bytes) -> None:
+        """Forget the value and the stack."""
+        check_bytes("key", key)
+        self._ask(pack(b"UNLINK", self._name(b"v", key), self._name(b"s", key)), int)
+
+    def entries(self) -> Iterator[StoredEntry]:
+        """What is there under this prefix, for operators. Redis goes on meanwhile.
+
+        What comes, goes or moves while this runs may be missing or come twice (as with ``SCAN``).
+        Each step may take 5 seconds.
+        """
+        for found in self._scan():
+            request = b""
+            expected: list[Expected] = []
+            for name, match in found:
+                read = (
+                    pack(b"STRLEN", name)
+                    if match[1] == b"v"
+                    else pack(b"LRANGE", name, b"0", b"-1")
+                )
+                request += pack(b"PTTL", name) + read
+                expected += [int, int | list]
+            if not found:
+                continue
+            replies = iter(self._ask(request, *expected, timeout=PATIENCE))
+            for (_, match), left, content in zip(found, replies, replies, strict=True):
+                entry = described(bytes.fromhex(match[2].decode()), left, content)
+                if entry is not None:
+                    yield entry
+
+    def clear(self) -> None:
+        """Forget everything under this prefix, for operators. Each step may take 5 seconds."""
+        for found in self._scan():
+            if found:
+                self._ask(pack(b"UNLINK", *(name for name, _ in found)), int, timeout=PATIENCE)
+
+    def close(self) -> None:
+        """Close the connections. A later call opens new ones."""
+        pool = self._pool
+        self._start()
+        pool.disconnect()
+
+    def __repr__(self) -> str:
+        return f"<RedisStore: {self._prefix.decode()}>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a RedisStore cannot be pickled or copied: its URL is secret")
+
+    def _name(self, kind: bytes, key: bytes) -> bytes:
+        # A cluster looks at what stands in braces only: both names are in the same slot.
+        return b"%b%b{%b}" % (self._prefix, kind, hexlify(key))
+
+    def _scan(self) -> Iterator[list[tuple[bytes, re.Match[bytes]]]]:
+        """The names under this prefix, a few at a time, each with its kind and key."""
+        pattern = re.sub(rb"([][*?^\\-])", rb"\\\1", self._prefix) + b"[vs]{*}"
+        ours = re.compile(re.escape(self._prefix) + rb"([vs])\{((?:[0-9a-f]{2})*)\}")
+        cursor = b"0"
+        while True:
+            request = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % STEP)
+            match self._ask(request, list, timeout=PATIENCE):
+                case [[bytes(cursor), list(names)]]:
+                    matches = ((name, ours.fullmatch(name)) for name in names)
+                    yield [(name, match) for name, match in matches if match]
+                case _:
+                    raise StoreError("Redis answered SCAN with something else")
+            if cursor == b"0":
+                return
+
+    def _ask(self, request: bytes, *expected: Expected, timeout: float | None = None) -> list[Any]:
+        """Send packed commands, and return a reply to each, of the type that it should have."""
+        timeout = self._timeout if timeout is None else timeout
+        end = time.monotonic() + timeout
+        pool = self._pool
+        try:
+            pool.permits.get(timeout=timeout)
+        except queue.Empty:
+            raise StoreError(f"Redis: all {self._limit} connections are in use") from None
+        connection = None
+        done = False
+        try:
+            connection = pool.take(end)
+            if connection is None:
+                connection = self._make()
+                connection.deadline.end = end
+                connection.connect()
+            connection.send_packed_command([request], check_health=False)
+            replies = [read(connection, kind) for kind in expected]
+            done = True
+        except Exception as error:  # noqa: BLE001 - a parser raises anything at what it is sent
+            fault = explained(error)
+        else:
+            return replies
+        finally:
+            # Also after Ctrl-C: the next caller would get this one's reply.
+            if done and pool is self._pool:
+                pool.idle.append(connection)
+            elif connection is not None:
+                connection.disconnect()
+            if not done:
+                pool.disconnect()
+            pool.permits.put(None)
+        raise fault  # out of reach of the error, which may repeat what was sent
+
+    def _start(self) -> None:
+        self._pool = Pool(self._limit)
+
+
+class Pool:
+    """Connections that nobody uses, and as many permits as may be in use."""
+
+    def __init__(self, limit: int) -> None:
+        self.idle: deque[Any] = deque()
+        self.permits: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(limit):
+            self.permits.put(None)
+
+    def take(self, end: float) -> Any:  # noqa: ANN401 - redis-py's types are not to be had
+        """The connection used last, until the time `end`; None if there is none that is open."""
+        while True:
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                return None
+            connection.deadline.end = end
+            try:
+                if not connection.can_read(timeout=0):
+                    return connection
+            except Exception:  # noqa: BLE001, S110 - closed, and redis-py has several ways to say so
+                pass
+            connection.disconnect()
+
+    def disconnect(self) -> None:
+        """Close all that nobody uses."""
+        while True:
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                return
+            connection.disconnect()
+
+
+class Deadline:
+    """When the operation that uses a connection must end, and in which process."""
+
+    __slots__ = ("end", "pid")
+
+    def __init__(self) -> None:
+        self.end = 0.0
+        self.pid = os.getpid()
+
+    def left(self) -> float:
+        """Seconds that a wait may still take: above 0, for a 0 means to socket not to wait."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the store's time is over")
+        if os.getpid() != self.pid:  # forked in the middle of a call: the parent reads the reply
+            raise ConnectionAbortedError("the connection is the parent's")
+        return left
+
+
+class BoundedSocket:
+    """A socket whose waits all end at one time, however many there are."""
+
+    def __init__(self, sock: Any, deadline: Deadline) -> None:  # noqa: ANN401 - plain or TLS
+        self._sock = sock
+        self._deadline = deadline
+        self._waits = True
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self._arm()
+        return self._sock.recv(size, flags)  # type: ignore[no-any-return]
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self._arm()
+        return self._sock.recv_into(buffer)  # type: ignore[no-any-return]
+
+    def sendall(self, data: bytes) -> None:
+        self._arm()
+        self._sock.sendall(data)
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Of redis-py's own limits only 0 counts, with which it looks whether there is news."""
+        self._waits = timeout != 0
+
+    def _arm(self) -> None:
+        self._sock.settimeout(self._deadline.left() if self._waits else 0)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._sock, name)
+
+
+class Bounded:
+    """What stands before a class of redis-py's connections, so that each has one deadline."""
+
+    def __init__(self, **options: object) -> None:
+        self.deadline = Deadline()
+        super().__init__(**options)
+
+    @property
+    def socket_timeout(self) -> float:
+        return self.deadline.left()
+
+    @socket_timeout.setter
+    def socket_timeout(self, timeout: object) -> None:
+        pass
+
+    socket_connect_timeout = socket_timeout  # asked anew for each of a name's addresses
+
+    def _connect(self) -> BoundedSocket:
+        return BoundedSocket(super()._connect(), self.deadline)  # type: ignore[misc]
+
+
+@functools.cache
+def bounded(kind: Any) -> Any:  # noqa: ANN401
+    return type(f"Bounded{kind.__name__}", (Bounded, kind), {})
+
+
+def prepare(url: str) -> tuple[Callable[[], Any], int]:
+    """What makes connections to this URL, and how many there may be."""
+    if not isinstance(url, str):
+        raise TypeError(f"url must be str, not {type(url).__name__}")
+    try:
+        import redis.connection  # noqa: PLC0415 - rule 5
+    except ImportError as error:
+        raise ImportError(
+            'RedisStore needs redis-py: pip install "gnutls_resume[redis]"'
+        ) from error
+
+    made = None
+    # The error's text may be a piece of the password; so ours does not follow from it.
+    try:
+        options = redis.connection.parse_url(url)
+        options.pop("timeout", None)  # what a pool of redis-py's would wait
+        limit = options.pop("max_connections", MAX_CONNECTIONS)
+        kind = options.pop("connection_class", redis.connection.Connection)
+        options |= {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
+        options |= {"retry": None, "retry_on_timeout": False, "retry_on_error": []}
+        make = functools.partial(connection, bounded(kind), options)
+        made = make()
+    except Exception:  # noqa: BLE001, S110
+        pass
+    if made is None:
+        raise ValueError("url is no redis://, rediss:// or unix:// URL that redis-py understands")
+    check_count("max_connections", limit)
+    return make, limit
+
+
+def connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
+    made = kind(**options)
+    # Two round trips that tell the server of redis-py. How to refuse them differs between its
+    # versions, and the parameters of one are unknown to, or deprecated in, another.
+    made.lib_name = made.lib_version = made.driver_info = None
+    return made
+
+
+def pack(*words: bytes) -> bytes:
+    """A command as Redis reads it."""
+    return b"*%d\r\n" % len(words) + b"".join(
+        [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    )
+
+
+def read(connection: Any, kind: Expected) -> Any:  # noqa: ANN401
+    """The next reply, if it is of this type. Errors in a transaction's reply are raised too."""
+    reply = connection.read_response()
+    if not isinstance(reply, kind):
+        raise TypeError(f"a reply of type {type(reply).__name__}")
+    if isinstance(reply, list):
+        for part in reply:
+            if isinstance(part, Exception):
+                raise part
+    return reply
+
+
+def explained(error: Exception) -> StoreError:
+    """What has happened, without the server's text: it may repeat commands, and so values."""
+    text = str(error)
+    if "'pexpire'" in text.lower():
+        return StoreError("Redis: RedisStore needs Redis 7.0 or later, or Valkey")
+    what = [type(error).__name__]
+    if code := re.match("[A-Z]{2,}(?= )", text):
+        what.append(code[0])
+    cause = error if isinstance(error, OSError) else error.__context__
+    fault = StoreError()
+    if isinstance(cause, OSError):
+        fault.__cause__ = cause
+        if cause is not error:
+            what.append(f"({type(cause).__name__})")
+    fault.args = ("Redis: " + " ".join(what),)
+    return fault
+
+
+def described(key: bytes, left: int, content: int | list[bytes]) -> StoredEntry | None:
+    """An entry for operators; None if it is gone. `left`: milliseconds, -1 endless, -2 gone."""
+    if isinstance(content, list):
+        living = [entry for entry in content if lives(entry)]
+        if not living:
+            return None
+        expires = max(expiry(entry) for entry in living) / 1000
+        return StoredEntry(key, expires, sum(len(entry) - 8 for entry in living), len(living))
+    if left < -1:
+        return None
+    return StoredEntry(key, math.inf if left < 0 else time.time() + left / 1000, content, 0)
+
+
+def lives(entry: bytes) -> bool:
+    return expiry(entry) > now()
+
+
+def expiry(entry: bytes) -> int:
+    return int.from_bytes(entry[:8], "big")
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def milliseconds(ttl: float) -> int:
+    """Never longer than `ttl`; 0: nothing is kept."""
+    return int(ttl * 1000) if ttl > 0 else 0
+
+
+def check_prefix(prefix: object) -> bytes:
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be str, not {type(prefix).__name__}")
+    if "{" in prefix or "}" in prefix:
+        raise ValueError("prefix must have no braces: they decide about the slot in a cluster")
+    return prefix.encode()
+
+
+def check_timeout(timeout: object) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    if not 0 < timeout <= 60:  # noqa: PLR2004 - a handshake waits for it
+        raise ValueError(f"timeout must be above 0 and at most 60 seconds, not {timeout}")
+    return timeout
+
+
+# Weak, so that stores are collected; one hook for all, since no hook can be taken back.
+_stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
+
+
+def _start_again() -> None:
+    """In a forked child: the connections are the parent's, and so is the lock in the queue."""
+    for store in _stores:
+        store._start()  # noqa: SLF001 - the same file
+
+
+os.register_at_fork(after_in_child=_start_again)
