@@ -28,8 +28,11 @@ from gnutls_resume.errors import (
     WantWriteError,
 )
 from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome
+from gnutls_resume.resumption.ticket_key_record import TicketKeyRecord
+from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 from gnutls_resume.stores.memory import MemoryStore
 from gnutls_resume.stores.protocol import Store
+from gnutls_resume.stores.redis import RedisStore
 
 __version__ = "0.1.0"
 
@@ -49,6 +52,7 @@ __all__ = [
     "MisuseError",
     "Outcome",
     "PrematureTerminationError",
+    "RedisStore",
     "SSLContext",
     "SSLObject",
     "SSLSession",
@@ -59,6 +63,8 @@ __all__ = [
     "StoreClosedError",
     "StoreError",
     "TicketKey",
+    "TicketKeyRecord",
+    "TicketKeyRing",
     "VerificationError",
     "WantReadError",
     "WantWriteError",

@@ -71,11 +71,18 @@ def onerror(_kind: object, error: Any, _traceback: object) -> None:  # noqa: ANN
     stray.error = stray.error or error
 
 
+def is_due(kind: str) -> bool:
+    """Whether a warning of this kind may be logged; then it counts as logged."""
+    now = time.monotonic()
+    if now - last_warning.get(kind, -LOG_INTERVAL) < LOG_INTERVAL:
+        return False
+    last_warning[kind] = now
+    return True
+
+
 def warn(kind: str, error: Exception) -> None:
     """Log a failure that the handshake survives, once a minute a kind."""
-    now = time.monotonic()
-    if now - last_warning.get(kind, -LOG_INTERVAL) >= LOG_INTERVAL:
-        last_warning[kind] = now
+    if is_due(kind):
         try:
             logger.warning("%s failed: %s: %s", kind, type(error).__name__, error)
         except Exception as broken:  # noqa: BLE001 - a handler's fault is not the handshake's

@@ -5,7 +5,7 @@ travels in an envelope, and only what an intact envelope holds reaches GnuTLS. I
 presentation language of RFC 8446 §3, all numbers in network byte order::
 
     enum { checksum(1), sealed(2) } Protection;
-    enum { client_session_id(1), client_ticket(2), server_entry(3) } Kind;
+    enum { client_session_id(1), client_ticket(2), server_entry(3), ticket_keys(4) } Kind;
     enum { tls(1), dtls(2) } Transport;
 
     struct {
@@ -15,7 +15,7 @@ presentation language of RFC 8446 §3, all numbers in network byte order::
         Kind kind;
         uint32 gnutls_version;      /* GNUTLS_VERSION_NUMBER of the library that wrote it */
         Transport transport;
-        uint16 protocol_version;    /* 0x0303 for TLS 1.2, 0x0304 for TLS 1.3 */
+        uint16 protocol_version;    /* 0x0303 for TLS 1.2, 0x0304 for TLS 1.3; 0: ticket keys */
         uint64 created;             /* Unix seconds */
         uint64 expires;             /* Unix seconds; at most created + 604,800 */
         opaque policy[32];          /* SHA-256 of the sealing's context, zeros without one */
@@ -36,8 +36,8 @@ presentation language of RFC 8446 §3, all numbers in network byte order::
     } Envelope;                     /* at most 65,536 bytes */
 
 The check covers the header, the length of the store key and the store key (the session ID on a
-server, empty on a client), and the body. The key of a sealed body is HKDF-SHA256 of the sealing
-key with the header's salt, so no two envelopes share one.
+server, empty on a client, the epoch of ticket keys), and the body. The key of a sealed body is
+HKDF-SHA256 of the sealing key with the header's salt, so no two envelopes share one.
 
 To extend it: a new value of ``format``, and old envelopes are misses. A checksum notices damage;
 it does not stop a writer with intent, who can make one too.
@@ -89,6 +89,8 @@ class Kind(IntEnum):
     CLIENT_SESSION_ID = 1
     CLIENT_TICKET = 2
     SERVER_ENTRY = 3
+    TICKET_KEYS = 4
+    """No session: what ``TicketKeyRing.from_store`` keeps in a store."""
 
 
 CLIENT_KINDS = (Kind.CLIENT_SESSION_ID, Kind.CLIENT_TICKET)

@@ -59,12 +59,12 @@ class TicketSecret(Secret):
         check_number("steps", steps, 0, MAX_STEPS)
         later = wiped_memory(lib.GR_TICKET_SECRET_SIZE)
         check(lib.gr_ratchet(self.datum, steps, later))
-        return TicketSecret(memoryview(ffi.buffer(later)))
+        return TicketSecret(memoryview(ffi.buffer(later, lib.GR_TICKET_SECRET_SIZE)))
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits by which it is known, and which tell nothing of it."""
-        return bytes(ffi.buffer(crypto.hkdf(self.datum, b"", b"fingerprint", 8))).hex()
+        return bytes(ffi.buffer(crypto.hkdf(self.datum, b"", b"fingerprint", 8), 8)).hex()
 
 
 class TicketKeyTable:

@@ -12,8 +12,9 @@ import hashlib
 import os
 import ssl
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, cast
 
 from gnutls_resume.binding import Credentials, KeyPair, SealingKey
@@ -407,9 +408,12 @@ class SSLContext(Refusing):
     # -- what was counted ---------------------------------------------------------------------
 
     @property
-    def stats(self) -> Any:  # noqa: ANN401
-        """How often what has happened on this context: a read-only mapping of names to counts."""
-        return self._resuming.counters.read()
+    def stats(self) -> Mapping[str, int | float]:
+        """How often what has happened on this context, how long its store has taken in all
+        (``store_seconds``), and the state of its ticket keys (``ring_…``): a read-only mapping.
+        """
+        ring = self._resuming.ring if self.protocol == ssl.PROTOCOL_TLS_SERVER else None
+        return MappingProxyType(self._resuming.counters.read() | (ring.stats if ring else {}))
 
     def session_stats(self) -> dict[str, int]:
         """The standard library's numbers; ``stats`` has more."""

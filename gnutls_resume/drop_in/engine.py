@@ -60,11 +60,13 @@ from gnutls_resume.drop_in.session import VERSION_NAMES, SSLSession
 from gnutls_resume.errors import (
     GnuTLSError,
     MisuseError,
+    PrematureTerminationError,
     VerificationError,
     WantReadError,
     WantWriteError,
 )
 from gnutls_resume.resumption.client_cache import Attempt
+from gnutls_resume.resumption.database import Visit
 from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome, report
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import PeerCheck
@@ -140,6 +142,7 @@ class Engine:
         self._process = os.getpid()
         self._reading, self._writing = threading.RLock(), threading.RLock()
         self._attempt: Attempt | None = None
+        self._visit: Visit | None = None
         self._given: SSLSession | None = None
         self._has_read = False
         automatic = not settings.flags & InitFlag.NO_AUTO_SEND_TICKET
@@ -207,8 +210,14 @@ class Engine:
         session.certificate_server_set_request(REQUESTS[settings.verify_mode])
         if settings.verifier is not None:
             session.set_verify_function(self._check)
+        policy, resuming = settings.policy.digest(), self._resuming
+        lifetime = resuming.session_lifetime
         if settings.tickets and ring is not None:
-            session.ticket_derive(ring.secret, settings.policy.digest())
+            session.ticket_derive(ring.table(), policy)
+            lifetime = ring.ticket_lifetime
+        session.db_set_cache_expiration(lifetime)
+        if resuming.database is not None and Version.TLS1_2 in settings.versions:
+            self._visit = resuming.database.serve(session, policy)
 
     def _switch(self, context: "SSLContext") -> None:
         """Go on under another context: its certificates, ALPN and rules for clients."""
@@ -353,8 +362,9 @@ class Engine:
         assert self._started is not None
         miss = None
         if self._resumed:
-            by_id = session.offered is not None and session.offered.kind == Kind.CLIENT_SESSION_ID
-            kind = HandshakeKind.RESUMED_SESSION_ID if by_id else HandshakeKind.RESUMED_TICKET
+            kind = (
+                HandshakeKind.RESUMED_SESSION_ID if self._by_id() else HandshakeKind.RESUMED_TICKET
+            )
         else:
             kind, miss = HandshakeKind.FULL, self._miss()
         # Read now, for later another thread may have the session to itself.
@@ -364,12 +374,25 @@ class Engine:
         seconds = time.monotonic() - self._started
         return Outcome(kind, miss, name, VERSION_NAMES[self._version], self.server_side, seconds)
 
+    def _by_id(self) -> bool:
+        """Whether a session ID has led to the session that was resumed."""
+        if self._visit is not None:
+            return self._visit.found
+        offered = self._session.offered
+        return offered is not None and offered.kind == Kind.CLIENT_SESSION_ID
+
     def _miss(self) -> MissReason:
         if self._attempt is not None:
             return self._attempt.miss_reason or MissReason.DECLINED
-        if not self._settings.tickets or self._resuming.ring is None:
+        issues = self._settings.tickets and self._resuming.ring is not None
+        offer = self._session.ticket_offered() if issues else TicketOffer.NONE
+        if self._visit is not None:
+            self._visit.not_resumed()
+            if offer is TicketOffer.NONE and self._visit.miss_reason is not None:
+                return self._visit.miss_reason
+        elif not issues:
             return MissReason.DISABLED
-        return SERVER_MISSES[self._session.ticket_offered()]
+        return SERVER_MISSES[offer]
 
     def _failed(self, error: Exception) -> Exception:
         """What is raised for a handshake that has broken off; the store forgets the session."""
@@ -378,6 +401,8 @@ class Engine:
         transport = session.transport
         assert transport is not None
         self._resuming.counters.count("failed_handshakes")
+        if self._visit is not None:
+            self._visit.broken()
         if attempt is not None and offered:
             if isinstance(error, VerificationError):
                 attempt.refused()
@@ -465,6 +490,11 @@ class Engine:
         made = translated(error)
         if error.fatal:
             self._end = copy.copy(made)
+            # One that was cut off may be resumed, one that an alert has ended must not be.
+            if not isinstance(error, PrematureTerminationError):
+                for record in (self._attempt, self._visit):
+                    if record is not None:
+                        record.broken()
         return made
 
     def _lost(self, error: OSError) -> OSError:

@@ -6,10 +6,11 @@ from gnutls_resume.binding import SealingKey
 from gnutls_resume.binding._arguments import check_callable, check_instance, check_number
 from gnutls_resume.binding.envelope import MAX_LIFETIME
 from gnutls_resume.resumption.client_cache import ClientSessionCache
+from gnutls_resume.resumption.database import SessionDatabase
 from gnutls_resume.resumption.outcome import Counters, OnHandshake
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing, process_ring
 from gnutls_resume.stores.memory import MemoryStore
-from gnutls_resume.stores.protocol import Store
+from gnutls_resume.stores.protocol import Store, check_store
 
 
 class Default:
@@ -22,7 +23,6 @@ class Default:
 DEFAULT = Default()
 DEFAULT_LIFETIME = 86_400  # seconds
 LONGEST_WAIT = 10  # seconds
-VERBS = ("get", "put", "add", "push", "take", "remove")
 
 stores: list[MemoryStore] = []  # the first is the process's
 
@@ -41,6 +41,8 @@ class Resuming:
     """What the keywords have become."""
 
     cache: ClientSessionCache
+    database: SessionDatabase | None
+    """None: a server keeps no sessions."""
     counters: Counters
     sealing_key: SealingKey | None
     ring: TicketKeyRing | None
@@ -69,9 +71,11 @@ def resuming_for(
     if on_handshake is not None:
         check_callable("on_handshake", on_handshake)
     counters = Counters()
-    store = store_for(sessions, sealing_key, server=server)
+    store = store_for(sessions, sealing_key)
+    kept = store if server and not isinstance(sessions, Default) else None
     return Resuming(
         cache=ClientSessionCache(store, sealing_key, counters),
+        database=None if kept is None else SessionDatabase(kept, sealing_key, counters),
         counters=counters,
         sealing_key=sealing_key,
         ring=ring,
@@ -81,26 +85,12 @@ def resuming_for(
     )
 
 
-def store_for(
-    sessions: Store | Default | None, sealing_key: SealingKey | None, *, server: bool
-) -> Store | None:
+def store_for(sessions: Store | Default | None, sealing_key: SealingKey | None) -> Store | None:
     if isinstance(sessions, Default):
         return process_store()
     if sessions is None:
         return None
-    if server:
-        raise NotImplementedError("sessions: a server keeps none yet; its clients use tickets")
-    verbs = [getattr(sessions, verb, None) for verb in VERBS]
-    if isinstance(sessions, type) or not all(map(callable, verbs)):
-        raise TypeError(f"sessions must be a Store or None, not {type(sessions).__name__}")
-    for name in ("exposed", "private"):
-        if not isinstance(getattr(sessions, name, None), bool):
-            raise TypeError(
-                f"sessions must be a Store: {type(sessions).__name__}.{name} is no bool"
-            )
-    if sessions.exposed and sealing_key is None:
-        raise ValueError("sessions: others can read this store; give a sealing_key=")
-    return sessions
+    return check_store("sessions", sessions, sealed=sealing_key is not None)
 
 
 def check_seconds(name: str, value: float, longest: float) -> float:

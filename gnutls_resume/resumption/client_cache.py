@@ -11,105 +11,30 @@ The store's key is the policy's digest, so that a session is found only by its e
 - Whatever a store does, the handshake goes on.
 """
 
-import logging
 import time
 import weakref
-from collections.abc import Callable, Container
+from collections.abc import Container
 
-from gnutls_resume.binding import Protocol, Sealing, SealingKey, Session
-from gnutls_resume.binding.envelope import read_header, store_key
+from gnutls_resume.binding import Protocol, Sealing, Session
+from gnutls_resume.binding.envelope import read_header
 from gnutls_resume.errors import GnuTLSError, InvalidReason, InvalidSessionError, MisuseError
-from gnutls_resume.resumption.outcome import Counters, MissReason, log
-from gnutls_resume.stores.protocol import Store
+from gnutls_resume.resumption.outcome import REASONS, MissReason
+from gnutls_resume.resumption.store_view import StoreView
 
 KEEP = 8  # tickets a key
 NOTHING, TICKETS_ONLY = b"offer nothing", b"offer tickets only"
 MARKS = frozenset({NOTHING, TICKETS_ONLY})
 NOTHING_FOR, TICKETS_ONLY_FOR = 600, 86_400  # seconds
-LOG_INTERVAL = 60.0  # seconds between two warnings
-
-REASONS = {
-    InvalidReason.EXPIRED: MissReason.EXPIRED,
-    InvalidReason.OTHER_VERSION: MissReason.OTHER_VERSION,
-    InvalidReason.OTHER_POLICY: MissReason.POLICY_CHANGED,
-}
-
-last_warning = -LOG_INTERVAL
 
 
-keys: list[SealingKey] = []  # the first is the process's
-
-
-def process_key() -> SealingKey:
-    """The key for what stays in this process's memory, so that no secret stands in Python's."""
-    if not keys:
-        keys.append(SealingKey.generate())  # two threads may both come here: the first one counts
-    return keys[0]
-
-
-class ClientSessionCache:
-    """One context's view of a store, which others may share."""
-
-    def __init__(
-        self, store: Store | None, sealing_key: SealingKey | None, counters: Counters
-    ) -> None:
-        self.store = store
-        self._sealing_key = sealing_key
-        self._counters = counters
-
-    @property
-    def key(self) -> SealingKey | None:
-        """What this context's sessions are sealed under, None for a checksum."""
-        if self._sealing_key is None and (self.store is None or self.store.private):
-            return process_key()
-        return self._sealing_key
+class ClientSessionCache(StoreView):
+    """One context's view of a store, for its clients."""
 
     def sealing(self, digest: bytes) -> Sealing:
         return Sealing(self.key, digest)
 
-    def get(self, digest: bytes) -> bytes | None:
-        """The value under the key. Raises what the store raises."""
-        return self._ask("get", digest)
-
-    def take(self, digest: bytes) -> bytes | None:
-        """The freshest ticket. Raises what the store raises."""
-        return self._ask("take", digest)
-
-    def _ask(self, verb: str, digest: bytes) -> bytes | None:
-        key = self._sealing_key
-        ask: Callable[[bytes], bytes | None] = getattr(self.store, verb)
-        found = ask(store_key(digest, key))
-        if found is None and key is not None and key.previous is not None:
-            found = ask(store_key(digest, key.previous))
-        return found
-
-    def put(self, digest: bytes, value: bytes, ttl: float) -> None:
-        assert self.store is not None
-        self.store.put(store_key(digest, self._sealing_key), value, ttl)
-
-    def push(self, digest: bytes, value: bytes, ttl: float) -> None:
-        assert self.store is not None
-        self.store.push(store_key(digest, self._sealing_key), value, ttl, KEEP)
-
-    def remove(self, digest: bytes) -> None:
-        """Under both keys, or what was sealed under the previous one would be found again."""
-        assert self.store is not None
-        key = self._sealing_key
-        self.store.remove(store_key(digest, key))
-        if key is not None and key.previous is not None:
-            self.store.remove(store_key(digest, key.previous))
-
-    def note_failure(self, what: str, error: Exception) -> None:
-        """Count a failure of the store; log one a minute."""
-        global last_warning  # noqa: PLW0603 - for all contexts, as the log is
-        self._counters.count("store_errors")
-        now = time.monotonic()
-        if now - last_warning >= LOG_INTERVAL:
-            last_warning = now
-            log(logging.WARNING, "the session store's %s failed: %s", what, type(error).__name__)
-
-    def count(self, name: str) -> None:
-        self._counters.count(name)
+    def keep_ticket(self, digest: bytes, value: bytes, ttl: float) -> None:
+        self.push(digest, value, ttl, KEEP)
 
 
 class Attempt:
@@ -151,8 +76,8 @@ class Attempt:
             return
         try:
             data = self._find(self._cache)
-        except Exception as error:  # noqa: BLE001 - any fault of a store is a miss
-            self._cache.note_failure("search", error)
+        except Exception:  # noqa: BLE001 - any fault of a store is a miss
+            self._cache.note_failure()
             self.miss_reason = MissReason.STORE_ERROR
             return
         if data is None:
@@ -177,8 +102,8 @@ class Attempt:
         if self._cache is not None:
             try:
                 self._note_mark(self._cache.get(self._digest))
-            except Exception as error:  # noqa: BLE001 - nor was it asked for a session
-                self._cache.note_failure("search", error)
+            except Exception:  # noqa: BLE001 - nor was it asked for a session
+                self._cache.note_failure()
         if self._mark == NOTHING or (self._mark == TICKETS_ONLY and not tls13):
             self.miss_reason = MissReason.AFTER_FAILURE
         else:
@@ -248,13 +173,13 @@ class Attempt:
         ttl = header.expires - time.time()
         try:
             if header.protocol_version == Protocol.TLS1_3.wire:
-                self._cache.push(self._digest, data, ttl)
+                self._cache.keep_ticket(self._digest, data, ttl)
             elif self._mark is None and self._cache.get(self._digest) not in MARKS:
                 if self._offered_ticket:  # the server no longer does TLS 1.3
                     self._cache.remove(self._digest)
                 self._cache.put(self._digest, data, ttl)
-        except Exception as error:  # noqa: BLE001
-            self._cache.note_failure("storing", error)
+        except Exception:  # noqa: BLE001
+            self._cache.note_failure()
 
     def ended(self) -> None:
         """The connection ends. If it was resumed and has brought no new ticket, the server does
@@ -279,8 +204,16 @@ class Attempt:
             mark, seconds = TICKETS_ONLY, TICKETS_ONLY_FOR
         try:
             self._cache.put(self._digest, mark, seconds)
-        except Exception as error:  # noqa: BLE001
-            self._cache.note_failure("forgetting", error)
+        except Exception:  # noqa: BLE001
+            self._cache.note_failure()
+
+    def broken(self) -> None:
+        """The connection has ended in a fatal alert: its sessions are not used again
+        (RFC 5246 §7.2.2, RFC 8446 §6.2).
+        """
+        self._taken = False
+        if self.latest is not None or self._session.offered is not None:
+            self._forget()
 
     def refused(self) -> None:
         """The peer's certificate was refused: forget all sessions of this key."""
@@ -292,5 +225,5 @@ class Attempt:
             return
         try:
             self._cache.remove(self._digest)
-        except Exception as error:  # noqa: BLE001
-            self._cache.note_failure("forgetting", error)
+        except Exception:  # noqa: BLE001
+            self._cache.note_failure()

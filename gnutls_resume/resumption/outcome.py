@@ -2,12 +2,13 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from types import MappingProxyType
 
+from gnutls_resume.binding._callbacks import is_due
+from gnutls_resume.errors import InvalidReason
 from gnutls_resume.resumption.lock import Lock
 
 logger = logging.getLogger("gnutls_resume")
@@ -22,8 +23,8 @@ class HandshakeKind(Enum):
 
 
 class MissReason(Enum):
-    """Why a handshake was full. The first nine are a client's, the rest a server's; STORE_ERROR,
-    DAMAGED and DISABLED are both.
+    """Why a handshake was full. The last three are a server's, and of the others it has
+    NONE_STORED, EXPIRED, OTHER_VERSION, DAMAGED, STORE_ERROR and DISABLED too.
     """
 
     NONE_STORED = "no session was stored"
@@ -57,11 +58,19 @@ class Outcome:
 OnHandshake = Callable[[Outcome], object]
 
 
+REASONS = {
+    InvalidReason.EXPIRED: MissReason.EXPIRED,
+    InvalidReason.OTHER_VERSION: MissReason.OTHER_VERSION,
+    InvalidReason.OTHER_POLICY: MissReason.POLICY_CHANGED,
+}
+
+
 class Counters:
     """Numbers of one context, counted from any thread."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
         self._lock = Lock()
 
     def count(self, *names: str) -> None:
@@ -69,13 +78,17 @@ class Counters:
             for name in names:
                 self._numbers[name] = self._numbers.get(name, 0) + 1
 
+    def add(self, name: str, seconds: float) -> None:
+        with self._lock:
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
     def number(self, name: str) -> int:
         return self._numbers.get(name, 0)
 
-    def read(self) -> Mapping[str, int]:
-        """The numbers of now, read-only."""
+    def read(self) -> dict[str, int | float]:
+        """The numbers of now."""
         with self._lock:
-            return MappingProxyType(dict(self._numbers))
+            return {**self._numbers, **self._seconds}
 
 
 def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | None) -> None:
@@ -102,6 +115,12 @@ def report(outcome: Outcome, counters: Counters, on_handshake: OnHandshake | Non
         except Exception:  # noqa: BLE001 - whatever it is
             counters.count("on_handshake_errors")
             log(logging.ERROR, "on_handshake failed", exc_info=True)
+
+
+def warn(kind: str, text: str, *args: object) -> None:
+    """Log a failure that handshakes survive, once a minute a kind."""
+    if is_due(kind):
+        log(logging.WARNING, text, *args)
 
 
 def log(level: int, text: str, *args: object, exc_info: bool = False) -> None:

@@ -94,3 +94,21 @@ class StoredEntry(NamedTuple):
     expires: float
     size: int
     stacked: int
+
+
+VERBS = ("get", "put", "add", "push", "take", "remove")
+
+
+def check_store(name: str, store: Store, *, sealed: bool) -> Store:
+    """Return `store` if it looks like one. Raises TypeError, and ValueError for one that others
+    can read if what goes there is not sealed.
+    """
+    verbs = [getattr(store, verb, None) for verb in VERBS]
+    if isinstance(store, type) or not all(map(callable, verbs)):
+        raise TypeError(f"{name} must be a Store, not {type(store).__name__}")
+    for fact in ("exposed", "private"):
+        if not isinstance(getattr(store, fact, None), bool):
+            raise TypeError(f"{name} must be a Store: {type(store).__name__}.{fact} is no bool")
+    if store.exposed and not sealed:
+        raise ValueError(f"{name}: others can read this store; give a sealing_key=")
+    return store

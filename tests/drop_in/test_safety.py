@@ -1154,7 +1154,7 @@ def test_ticket_of_a_client_that_was_not_looked_at_is_refused_under_the_right_ke
     foreign = certify.issue("foreign", world.other_root)
     for shown in (None, foreign, visitor):
         careless = bare_server(world.server_credentials, None, version)
-        careless.ticket_derive(ring.secret, policy)
+        careless.ticket_derive(ring.table(), policy)
         careless.certificate_server_set_request(CertificateRequest.REQUEST)
         data = connect(bare_client(version, certificate=shown), careless).client.session.get_data()
         made = Wire(bare_client(version, certificate=shown, data=data), host)

@@ -27,7 +27,7 @@ from gnutls_resume.resumption import ticket_keys
 assert ticket_keys.rings == [], "importing has made a ring"
 
 def seen():
-    secret = ticket_keys.process_ring().secret
+    secret = ticket_keys.process_ring().table().secrets[0]
     return hashlib.sha256(ffi.buffer(secret._memory, 32)).hexdigest()
 
 if sys.argv[1] == "used":
@@ -45,12 +45,12 @@ print(os.read(reader, 4096).decode())
 
 
 def seen(ring: TicketKeyRing) -> bytes:
-    return bytes(ffi.buffer(ring.secret._memory, 32))
+    return bytes(ffi.buffer(ring.table().secrets[0]._memory, 32))
 
 
 def setting(certificates: Certificates, ring: TicketKeyRing) -> Setting:
     def prepare(_: Session, server: Session) -> None:
-        server.ticket_derive(ring.secret, POLICY)
+        server.ticket_derive(ring.table(), POLICY)
 
     return Setting(certificates, prepare=prepare)
 
@@ -117,9 +117,9 @@ def test_ring_resumes_its_own_tickets_and_no_others(certificates: Certificates) 
 
 def test_ring_shows_nothing() -> None:
     ring = TicketKeyRing()
-    assert repr(ring) == str(ring) == "<TicketKeyRing>"
+    assert repr(ring) == str(ring) == f"<TicketKeyRing: epoch {ring.current.number}, 2 secrets>"
     assert seen(ring).hex() not in repr(vars(ring))
-    assert isinstance(ring.secret, TicketSecret)
+    assert isinstance(ring.table().secrets[0], TicketSecret)
 
 
 def test_ring_cannot_be_pickled_or_copied() -> None:
