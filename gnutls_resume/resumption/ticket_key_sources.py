@@ -203,7 +203,7 @@ class StoreSource:
         found = []
         for number in (epoch, epoch - 1):
             with contextlib.suppress(DamagedError):
-                found.append(self._get(number))
+                found.append(self.get(number))
         there = [record for record in found if record is not None]
         return [record for record in there if record.generation == there[0].generation]
 
@@ -211,7 +211,7 @@ class StoreSource:
         epoch = ring.epoch
         self._agree(ring, epoch)
         if not ring.knows(epoch - 1):
-            self._follow(ring, self._get(epoch - 1))
+            self._follow(ring, self.get(epoch - 1))
         # Published before it is used, so that all have it when it begins.
         if time.time() >= (epoch + 0.5) * ring.period:
             self._agree(ring, epoch + 1)
@@ -222,7 +222,7 @@ class StoreSource:
         """
         write: Callable[[bytes, bytes, float], bool | None] = self._store.add
         try:
-            found = self._get(epoch)
+            found = self.get(epoch)
         except DamagedError:
             found, write = None, self._store.put
         if found is not None and found.generation < ring.generation:
@@ -230,7 +230,7 @@ class StoreSource:
         if found is None:
             ours = self._ours(ring, epoch)
             kept = write(self._name(epoch), self._sealed(ours), self._ttl(ours))
-            found = self._get(epoch) if kept is False else ours
+            found = self.get(epoch) if kept is False else ours
         self._follow(ring, found)
 
     def _ours(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord:
@@ -253,7 +253,8 @@ class StoreSource:
         self._store.remove(self._name(record.start + 1))
         self._store.put(self._name(record.start), self._sealed(record), self._ttl(record))
 
-    def _get(self, epoch: int) -> TicketKeyRecord | None:
+    def get(self, epoch: int) -> TicketKeyRecord | None:
+        """The record of an epoch, None if there is none. Raises DamagedError for anything else."""
         name = self._name(epoch)
         found = self._store.get(name)
         if found is None and self._key is not None and self._key.previous is not None:

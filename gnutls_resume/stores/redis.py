@@ -79,6 +79,11 @@ class RedisStore:
         self._start()
         _stores.add(self)
 
+    @property
+    def timeout(self) -> float:
+        """How long an operation may last, in seconds."""
+        return self._timeout
+
     def get(self, key: bytes) -> bytes | None:
         """The value, which stays; None if there is none, or it has expired."""
         check_bytes("key", key)
