@@ -4,11 +4,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from gnutls_resume import testing
 from gnutls_resume.stores import MemoryStore
+from gnutls_resume.stores.sqlite import SQLiteStore
 from gnutls_resume.testing import STORE_CASES, check_store
 
 LONG = 3600  # seconds
@@ -17,6 +19,11 @@ LONG = 3600  # seconds
 @pytest.mark.parametrize("case", STORE_CASES)
 def test_memory_store(case: str) -> None:
     check_store(MemoryStore, cases=[case])
+
+
+@pytest.mark.parametrize("case", STORE_CASES)
+def test_sqlite_store(case: str, tmp_path: Path) -> None:
+    check_store(lambda: SQLiteStore(tmp_path / "sessions.db"), cases=[case])
 
 
 def test_there_are_at_least_sixty_cases() -> None:
