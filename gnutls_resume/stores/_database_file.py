@@ -4,8 +4,9 @@ Rules of this file:
 
 1. Nothing here opens a database that exists. Whoever closes a descriptor of a file gives up all
    locks (fcntl(2)) that his process holds on it, those of SQLite included.
-2. Only who holds ``locked`` creates a database, moves one aside or connects to one. Else SQLite
-   could open the database of one and the write-ahead log of another, and make one of both.
+2. Only who holds ``locked`` creates a database, moves one aside, connects to one or closes it.
+   Else SQLite could open the database of one and the write-ahead log of another, and make one of
+   both, or delete the log of another when it closes one.
 """
 
 import fcntl
@@ -19,6 +20,7 @@ from pathlib import Path
 # What SQLite has beside a database: the write-ahead log, its index, and a rollback journal while
 # the database is made.
 BESIDE = ("-wal", "-shm", "-journal")
+PAUSE = 0.001  # seconds
 MODE = 0o600  # of all
 
 Identity = tuple[int, int]  # device and inode
@@ -96,9 +98,25 @@ def identity(path: str) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
+def beside(path: str) -> dict[str, Identity | None]:
+    """What SQLite has beside a database, by suffix."""
+    return {suffix: identity(path + suffix) for suffix in BESIDE}
+
+
+def remove(path: str, those: dict[str, Identity | None]) -> None:
+    """What is beside the database at `path`, if it is still those. Somebody must have them open:
+    else their inodes could be used again.
+    """
+    for suffix, old in those.items():
+        if old and identity(path + suffix) == old:
+            Path(path + suffix).unlink(missing_ok=True)
+
+
 @contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold the lock of the database at `path`; BlockingIOError while another process does."""
+def locked(path: str, patience: float = 0) -> Iterator[None]:
+    """Hold the lock of the database at `path`. BlockingIOError if another process does, for so
+    many seconds.
+    """
     name = path + "-lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(name, flags, MODE)
@@ -108,7 +126,15 @@ def locked(path: str) -> Iterator[None]:
             raise PermissionError(f"{name} is not a file of this user: choose another path")
         if stat.S_IMODE(status.st_mode) != MODE:
             os.fchmod(descriptor, MODE)  # whatever the umask is
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(PAUSE)
         yield
     finally:
         os.close(descriptor)
@@ -118,8 +144,7 @@ def create(path: str) -> None:
     """An empty file for this user alone. FileExistsError if there is one."""
     for suffix in BESIDE:
         # Of a database that was removed without them. SQLite would take them for this one's.
-        with suppress(FileNotFoundError):
-            Path(path + suffix).unlink()
+        Path(path + suffix).unlink(missing_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, MODE)
     try:

@@ -38,10 +38,13 @@ logger = logging.getLogger("gnutls_resume")
 LOOK = 1  # seconds between looks at whether the file is still there and what has expired
 EMPTY = 60  # seconds between attempts to empty the write-ahead log
 PATIENCE = 5  # seconds for which calls that no handshake waits for wait for other processes
+CLOSING = 1  # seconds for which closing waits for others that open or move the file
 PAUSE = 0.0005  # seconds, at most, between two attempts; SQLite's own pauses are much longer
 LOG_SIZE = 4 * 1024 * 1024  # bytes from which on it is copied into the database
 
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+# After these the connection is as good as before: on a full disk it can still read.
+KEPT = BUSY | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG}
 DAMAGE = "%s is damaged (%s): it is now %s, and a new one is begun"
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -91,6 +94,10 @@ class SQLiteStore:
         max_entries: int = 100_000,
         timeout: float = 0.05,
     ) -> None:
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise NotImplementedError(
+                f"SQLite 3.35 or later is needed, and {sqlite3.sqlite_version} is loaded"
+            )
         check_count("max_entries", max_entries)
         check_timeout(timeout)
         self._path = files.full_path(path)
@@ -99,6 +106,7 @@ class SQLiteStore:
         self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._file: files.Identity | None = None  # what it is connected to
+        self._beside: dict[str, files.Identity | None] = {}  # with what beside it
         self._damaged: tuple[files.Identity | None, str] | None = None  # which file, and how
         self._looked = self._emptied = time.monotonic()
         self._opening: Opening | None
@@ -189,12 +197,13 @@ class SQLiteStore:
                     self._empty_log()
             self._closed = self._unwanted = True
             if not self._depth:
+                self._abandon_opening()
                 self._disconnect()
 
     def __del__(self) -> None:
         connection = getattr(self, "_connection", None)
         if connection is not None:
-            connection.close()
+            close(connection, self._path)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore: {self._path!r}, at most {self._max_entries} entries>"
@@ -245,7 +254,7 @@ class SQLiteStore:
                 rows = chain.from_iterable(map(connection.execute, (statement,), (parameters,)))
                 return list(rows)
             except sqlite3.DatabaseError as error:
-                self._unwanted |= code(error) not in BUSY
+                self._unwanted |= code(error) not in KEPT
                 if code(error) in DAMAGED:
                     self._damaged = self._file, error.sqlite_errorname
                 raise
@@ -264,6 +273,9 @@ class SQLiteStore:
     def _tend(self) -> sqlite3.Connection:
         """What is done once a second, and a connection afterwards."""
         if self._depth == 1 and self._connection and files.identity(self._path) != self._file:
+            with files.locked(self._path):
+                # SQLite would read the log of the database that was there in the new one.
+                files.remove(self._path, self._beside)
             self._disconnect()
         if self._connection is None:
             return self._open()
@@ -325,15 +337,22 @@ class SQLiteStore:
             if file is None or files.check_files(self._path) != file:
                 connection.close()
                 raise BlockingIOError("the file was replaced at this moment")
+            self._beside = files.beside(self._path)
             self._damaged = None
             return connection
+
+    def _abandon_opening(self) -> None:
+        """Of a call that did not wait to its end."""
+        if self._opening:
+            with suppress(Exception):
+                self._opening.wait(CLOSING)
+                self._connection, self._opening = self._opening.connection, None
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         self._unwanted = False
         if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
+            close(connection, self._path)
 
     def _start(self) -> None:
         """With a new lock, for a new store and in a forked child."""
@@ -419,6 +438,18 @@ def connect(path: str, max_entries: int) -> sqlite3.Connection:
     return connection
 
 
+def close(connection: sqlite3.Connection, path: str) -> None:
+    """The last process to close a database deletes its log: a file of that name, which must not
+    be that of a new database by now.
+    """
+    try:
+        with files.locked(path, CLOSING):
+            connection.close()
+    except (OSError, sqlite3.Error):
+        with suppress(sqlite3.Error):
+            connection.close()
+
+
 def check_schema(path: str, connection: sqlite3.Connection) -> bool:
     """True if the tables are there, False if there is nothing at all, else an exception."""
     [(application,)] = connection.execute("PRAGMA application_id")
@@ -476,9 +507,10 @@ def _stores_now() -> list[SQLiteStore]:
 
 
 def _close_all() -> None:
-    """Before a fork. A thread that keeps a lock for long must not stop it: see _start_again."""
+    """Before a fork. Whoever keeps a lock for long must not stop it: see _start_again."""
     for store in _stores_now():
-        if store._lock.acquire(timeout=1) and not store._depth:  # noqa: SLF001 - the same file
+        if store._lock.acquire(timeout=CLOSING) and not store._depth:  # noqa: SLF001 - this file's
+            store._abandon_opening()  # noqa: SLF001
             store._disconnect()  # noqa: SLF001
 
 
@@ -492,7 +524,7 @@ def _go_on() -> None:
 def _start_again() -> None:
     """In the child: with new locks, and without what could not be closed."""
     for store in _stores_now():
-        if store._connection or store._depth:  # noqa: SLF001
+        if store._connection or store._opening or store._depth:  # noqa: SLF001
             _stranded.append(store._connection)  # noqa: SLF001 - neither used nor closed
             store._connection = None  # noqa: SLF001
         store._start()  # noqa: SLF001
