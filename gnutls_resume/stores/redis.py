@@ -3,7 +3,8 @@
 Rules of this file:
 
 1. One round trip an operation, and nothing is ever sent twice. When a reply is lost nobody knows
-   whether its command was carried out: a second ``SET NX`` would be refused, or win twice.
+   whether its command was carried out: a second ``LPOP`` would take one more entry, a second
+   ``SET NX`` be refused by what the first has kept.
 2. An operation has one deadline, for all that it waits for: a free connection, the new one's
    greeting, each byte of the reply. redis-py's own limits are for each wait, so that a server
    which sends a byte now and then could hold a handshake for ever.
@@ -20,6 +21,7 @@ import math
 import os
 import random
 import re
+import sys
 import threading
 import time
 import weakref
@@ -173,10 +175,8 @@ class RedisStore:
     def clear(self) -> None:
         """Forget everything under this prefix, for operators. Each step may take 5 seconds."""
         for found in self._scan():
-            if found:
-                self._ask(
-                    pack(b"UNLINK", *(name for name, _ in found)), is_number, timeout=PATIENCE
-                )
+            request = pack(b"UNLINK", *(name for name, _ in found))
+            self._ask(request, is_number, timeout=PATIENCE)
 
     def close(self) -> None:
         """Close the connections. A later call opens new ones."""
@@ -214,6 +214,7 @@ class RedisStore:
     def _ask(self, request: bytes, *checks: Check, timeout: float | None = None) -> list[Any]:
         """Send packed commands, and return the reply to each, which has passed its check."""
         end = time.monotonic() + (self._timeout if timeout is None else timeout)
+        handled = sys.exception()  # the caller's: what has gone wrong here does not follow from it
         slots = self._slots
         slot = free(slots, end)
         done = False
@@ -223,14 +224,12 @@ class RedisStore:
             replies = [read(connection, check) for check in checks]
             done = True
         except Exception as error:  # noqa: BLE001 - a parser raises anything at what it is sent
-            fault = explained(error)
+            fault = explained(error, handled)
         else:
             return replies
         finally:
             # Also after Ctrl-C: the next caller would get this one's reply.
-            if not done or slots is not self._slots:
-                slot.disconnect()
-            slot.lock.release()
+            slot.leave(keep=done and slots is self._slots)
             if not done:
                 disconnect(slots)
         raise fault  # out of reach of the error, which may repeat what was sent
@@ -253,7 +252,8 @@ class Slot:
         if self.connection is not None:
             self.connection.deadline.end = end
             if not self._is_fresh():
-                self.disconnect()
+                self.connection.disconnect()
+                self.connection = None
         if self.connection is None:
             self.connection = make()
             self.connection.deadline.end = end
@@ -267,9 +267,13 @@ class Slot:
         except Exception:  # noqa: BLE001 - redis-py has several ways to say so
             return False
 
-    def disconnect(self) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
+    def leave(self, *, keep: bool) -> None:
+        """Let others have this place, with its connection or without."""
+        connection = self.connection
+        if not keep:
+            self.connection = None
+        self.lock.release()
+        if not keep and connection is not None:
             connection.disconnect()
 
 
@@ -288,10 +292,7 @@ def disconnect(slots: list[Slot]) -> None:
     """Close all that nobody uses."""
     for slot in slots:
         if slot.lock.acquire(blocking=False):
-            try:
-                slot.disconnect()
-            finally:
-                slot.lock.release()
+            slot.leave(keep=False)
 
 
 class Deadline:
@@ -378,10 +379,13 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
     """What makes connections to this URL, and how many there may be."""
     if not isinstance(url, str):
         raise TypeError(f"url must be str, not {type(url).__name__}")
+    needed = "RedisStore needs redis-py 5 or later: pip install gnutls_resume[redis]"
     try:
         import redis.connection  # noqa: PLC0415 - rule 5
     except ImportError as error:
-        raise ImportError("RedisStore needs redis-py: pip install gnutls_resume[redis]") from error
+        raise ImportError(needed) from error
+    if int(redis.__version__.partition(".")[0]) < 5:  # noqa: PLR2004
+        raise ImportError(needed)
 
     made = None
     # The error's text may be a piece of the password; so ours does not follow from it.
@@ -392,7 +396,9 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
         kind = options.pop("connection_class", redis.connection.Connection)
         options |= {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
         options |= {"retry": None, "retry_on_timeout": False, "retry_on_error": []}
-        make = functools.partial(connection, bounded(kind), options)
+        if kind is redis.connection.SSLConnection and options.get("ssl_cert_reqs") != "none":
+            options.setdefault("ssl_check_hostname", True)  # redis-py 5 does not check by itself
+        make = functools.partial(new_connection, bounded(kind), options)
         made = make()
     except Exception:  # noqa: BLE001, S110
         pass
@@ -402,7 +408,7 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
     return make, limit
 
 
-def connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
+def new_connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
     made = kind(**options)
     # Two round trips that tell the server of redis-py. How to refuse them differs between its
     # versions, and the parameters of one are unknown to, or deprecated in, another.
@@ -412,9 +418,8 @@ def connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
 
 def pack(*words: bytes) -> bytes:
     """A command as Redis reads it."""
-    return b"*%d\r\n" % len(words) + b"".join(
-        [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-    )
+    packed = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"*%d\r\n%b" % (len(words), b"".join(packed))
 
 
 def read(connection: Any, check: Check) -> Any:  # noqa: ANN401
@@ -453,8 +458,11 @@ def is_list(reply: object) -> bool:
     return isinstance(reply, list)
 
 
-def explained(error: Exception) -> StoreError:
-    """What has happened, without the server's text: it may repeat commands, and so values."""
+def explained(error: Exception, handled: BaseException | None) -> StoreError:
+    """What has happened, without the server's text: it may repeat commands, and so values.
+
+    redis-py raises errors of its own while it handles those of the socket, which say more.
+    """
     text = str(error)
     if "'pexpire'" in text.lower():
         return StoreError("Redis: RedisStore needs Redis 7.0 or later, or Valkey")
@@ -463,7 +471,7 @@ def explained(error: Exception) -> StoreError:
         what.append(code[0])
     cause = error if isinstance(error, OSError) else error.__context__
     fault = StoreError()
-    if isinstance(cause, OSError):
+    if isinstance(cause, OSError) and cause is not handled:
         fault.__cause__ = cause
         if cause is not error:
             what.append(f"({type(cause).__name__})")
