@@ -161,10 +161,9 @@ def own_timeout(store: Store) -> float:
 def forget_with(store: Store, guard: Guard) -> None:
     """Forget the store's circuits when it goes; where Python cannot tell, when its guard does."""
     try:
-        end = weakref.finalize(store, _circuits_of.pop, id(store), None)
+        weakref.finalize(store, _circuits_of.pop, id(store), None)
     except TypeError:  # a class with __slots__
-        end = weakref.finalize(guard, _circuits_of.pop, id(store), None)
-    end.atexit = False
+        weakref.finalize(guard, _circuits_of.pop, id(store), None)
 
 
 class Circuits:
@@ -205,7 +204,7 @@ class Circuits:
             probing = self._may_probe(guard, verb)
         flights = self._flights
         begun = monotonic()
-        if flights and not probing and self._overdue(flights, begun):
+        if flights and self._overdue(flights, begun):
             self._open_all(guard, "the session store hangs")
             raise StoreClosedError("the session store hangs, and is asked nothing for now")
         flight = next(self._numbers)
@@ -280,6 +279,8 @@ class Circuits:
             self._news = news
             if not self._start_probing(guard):
                 self._due.update(dict.fromkeys(opened, monotonic() + INTERVAL))
+            elif self._wake is not None:
+                release(self._wake)
 
     def _may_probe(self, guard: Guard, verb: str) -> bool:
         """True if a call may pass because there is no thread; else raises StoreClosedError."""
@@ -292,12 +293,10 @@ class Circuits:
     # -- probing ------------------------------------------------------------------------------
 
     def _start_probing(self, guard: Guard) -> bool:
-        """Start the thread unless there is one, else wake it. False if none can be started."""
+        """Start the thread unless there is one. False if none can be started."""
         probing = self._probing
         try:
             if not probing.acquire(blocking=False):
-                if self._wake is not None:
-                    release(self._wake)
                 return True
             # Made here and now: gevent and eventlet may have taken threading over meanwhile.
             self._wake = wake = threading.Lock()
@@ -349,7 +348,6 @@ class Circuits:
             logger.warning("%s; it is asked again in the background", news)
 
     def _tell_end(self) -> None:
-        self._news = None
         if self._told:
             self._told = False
             with suppress(Exception):

@@ -507,6 +507,47 @@ def test_what_has_hung_is_held_against_the_store_once(
     assert (store.guard.open_verbs, store.guard.opened) == ((), 1)
 
 
+def test_what_began_later_is_held_against_the_store_when_it_hangs_too(
+    clock: Clock, often: None, hanging: Callable[..., Hanging]
+) -> None:
+    store = hanging(calls=1)
+    clock.advance(1)
+    second = threading.Thread(target=store._call, args=("get",))
+    flights = store.guard._circuits._flights
+    first = flights.popitem()  # or the second would be refused
+    second.start()
+    assert store.flying.acquire(timeout=SOON)
+    (number,) = flights
+    store.guard._circuits._flights = {first[0]: first[1], number: flights[number]}
+    store.below.acts = {}
+    for times in (1, 2):
+        with pytest.raises(StoreClosedError):
+            call(store.guard, "put")
+        assert store.guard.opened == times
+        wait_for_end(store.guard._circuits)
+        clock.advance(1)
+    call(store.guard, "put")
+    store.threads.append(second)
+
+
+@pytest.mark.parametrize("change", ["come", "go"])
+def test_calls_may_come_and_go_while_the_oldest_is_looked_for(change: str, clock: Clock) -> None:
+    class Changing(dict[int, float]):
+        def values(self) -> Any:
+            values = iter(super().values())
+            if change == "come":
+                self[-1] = clock.time
+            else:
+                self.clear()
+                values = iter(())
+            return values
+
+    guard = Guard(Below())
+    guard._circuits._flights = Changing({-2: clock.time})
+    assert call(guard, "get") is None
+    assert guard.opened == 0
+
+
 def test_what_has_hung_and_fails_at_last_is_held_against_the_store_once(
     clock: Clock, often: None
 ) -> None:
@@ -609,7 +650,10 @@ def test_each_verb_closes_by_itself(often: None) -> None:
         call(guard, "get")
 
 
-def test_it_probes_at_once_and_then_once_a_second(clock: Clock) -> None:
+def test_it_probes_at_once_and_then_once_an_interval(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 60.0)  # too long to be waited for
     below = Below()
     guard = opened(below, "get")
     until(lambda: below.probes)
@@ -624,10 +668,37 @@ def test_it_probes_at_once_and_then_once_a_second(clock: Clock) -> None:
         return [probe for probe, _ in below.probes]
 
     assert probes_after_opening("put") == ["put"]
-    clock.advance(0.999)
+    clock.advance(59.99)
     assert probes_after_opening("add") == ["add"]
-    clock.advance(0.0011)
+    clock.advance(0.011)
     assert probes_after_opening("push") == ["get", "put", "push"]
+
+
+def test_refused_calls_do_not_wake_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Below()
+    guard = opened(below, "get")
+    until(lambda: below.probes)
+    releases: list[object] = []
+    monkeypatch.setattr(module, "release", releases.append)
+    for _ in range(10):
+        with pytest.raises(StoreClosedError):
+            call(guard, "get")
+    assert releases == []
+    below.acts["put"] = raising(OSError())
+    with pytest.raises(OSError):
+        call(guard, "put")
+    assert releases == [guard._circuits._wake]
+
+
+def test_a_success_that_began_before_closes_nothing(
+    no_threads: list[object], hanging: Callable[..., Hanging], clock: Clock
+) -> None:
+    store = hanging()
+    store.below.acts = {"get": raising(OSError())}
+    with pytest.raises(OSError):
+        call(store.guard, "get")
+    assert store.end() == [b"value"]
+    assert store.guard.open_verbs == ("get",)
 
 
 def test_real_seconds_are_kept() -> None:
@@ -1117,7 +1188,7 @@ def test_there_is_one_warning_a_minute(logged: Logged, clock: Clock) -> None:
     for _ in range(5):
         below.acts = {}
         clock.advance(1)
-        guard._circuits._start_probing(guard)  # wakes it
+        module.release(guard._circuits._wake)  # type: ignore[arg-type]
         wait_for_end(guard._circuits)
         below.acts["get"] = raising(ValueError())
         with pytest.raises(ValueError):
@@ -1125,9 +1196,19 @@ def test_there_is_one_warning_a_minute(logged: Logged, clock: Clock) -> None:
     assert guard.opened == 6
     assert [level for level, _ in logged()] == ["WARNING", "INFO"]
     clock.advance(60)
-    guard._circuits._start_probing(guard)
+    module.release(guard._circuits._wake)  # type: ignore[arg-type]
     until(lambda: len(logged()) == 3)
     assert logged()[2] == ("WARNING", f"the session store's get failed: ValueError{BACKGROUND}")
+
+
+def test_a_store_that_stays_dead_is_told_of_once(logged: Logged, clock: Clock) -> None:
+    below = Below()
+    guard = opened(below, "get")
+    for minutes in (1, 2, 3):
+        until(lambda minutes=minutes: len(below.probes) == minutes)
+        clock.advance(61)
+        module.release(guard._circuits._wake)  # type: ignore[arg-type]
+    assert len(logged()) == 1
 
 
 def test_a_handlers_fault_does_not_come_out(often: None) -> None:
@@ -1141,6 +1222,7 @@ def test_a_handlers_fault_does_not_come_out(often: None) -> None:
     handler = Faulty()
     logger = logging.getLogger("gnutls_resume")
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         below = Below()
         guard = opened(below, "get")
@@ -1150,7 +1232,8 @@ def test_a_handlers_fault_does_not_come_out(often: None) -> None:
         assert guard.open_verbs == ()
     finally:
         logger.removeHandler(handler)
-    assert handler.records > 0
+        logger.setLevel(logging.NOTSET)
+    assert handler.records == 2
 
 
 def test_a_store_that_is_probed_no_more_is_not_told_of(logged: Logged) -> None:
@@ -1251,10 +1334,18 @@ def test_a_store_has_one_guard(make: Callable[[], Any]) -> None:
 
 def test_what_is_known_of_a_store_outlives_its_guard(often: None) -> None:
     """A library that makes a context for every connection drops the guard with each."""
-    below = Below({"get": raising(OSError())})
+
+    def fail() -> None:
+        raise OSError  # a new one: its traceback keeps the guard
+
+    below = Below({"get": fail})
+    guard = guard_for(below)
     with pytest.raises(OSError):
-        call(guard_for(below), "get")
+        call(guard, "get")
+    gone = weakref.ref(guard)
+    del guard
     gc.collect()
+    assert gone() is None
     for _ in range(3):
         with pytest.raises(StoreClosedError):
             call(guard_for(below), "get")
