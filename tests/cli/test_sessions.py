@@ -32,8 +32,8 @@ def fill(certificates: Certificates, store: Store) -> None:
     """A client's tickets and its TLS 1.2 session, a server's session."""
     key = SealingKey(RAW)
     client = client_context(certificates, sessions=store, sealing_key=key)
-    connect(client, server_context(certificates, TLS13))
     connect(client, server_context(certificates, TLS12))
+    connect(client, server_context(certificates, TLS13))
     other = client_context(certificates, sessions=MemoryStore())
     other.options |= ssl.OP_NO_TICKET
     connect(other, server_context(certificates, TLS12, sessions=store, sealing_key=key))
