@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import HOST, Certificates
-from gnutls_resume.stores.sqlite import SQLiteStore
 from redis_server import redis_server
 from wrapped import TLS12, TLS13, client_context, connect, server_context
 
 from gnutls_resume import MemoryStore, RedisStore, SealingKey, Store
 from gnutls_resume.cli import main
+from gnutls_resume.stores.sqlite import SQLiteStore
 
 RAW = bytes(range(32))
 Captured = pytest.CaptureFixture[str]
