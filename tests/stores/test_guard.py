@@ -1377,7 +1377,9 @@ def test_nothing_is_left_of_a_store_that_is_gone(make: Callable[[], Any]) -> Non
         (0.2, 0.2),
         (1, 1),
         (10, 10),
-        *((bad, 0.05) for bad in (11, 0, -1, math.inf, math.nan, None, "1", True, int)),
+        (11, 10),
+        (math.inf, 10),
+        *((bad, 0.05) for bad in (0, -1, math.nan, None, "1", True, int)),
     ],
     ids=repr,
 )
