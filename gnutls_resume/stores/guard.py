@@ -133,7 +133,7 @@ class Guard:
 
 def guard_for(store: Store) -> Guard:
     """The one Guard of a store in this process, itself if it is one. The deadline is the store's
-    own ``timeout`` if that is a number of seconds, else 0.05.
+    own ``timeout`` if that is a number of seconds (10 at most), else 0.05.
 
     What it knows of the store stays for as long as the store lives.
     """
@@ -154,7 +154,7 @@ def guard_for(store: Store) -> Guard:
 def own_timeout(store: Store) -> float:
     timeout = getattr(store, "timeout", None)
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
-        return timeout if 0 < timeout <= LONGEST else DEADLINE
+        return min(timeout, LONGEST) if timeout > 0 else DEADLINE
     return DEADLINE
 
 

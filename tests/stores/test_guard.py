@@ -18,14 +18,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis_server import redis_server
 
 from gnutls_resume.errors import StoreBusyError, StoreClosedError, StoreError
 from gnutls_resume.stores import MemoryStore
 from gnutls_resume.stores import guard as module
 from gnutls_resume.stores.guard import GRACE, VERBS, Guard, guard_for
+from gnutls_resume.stores.redis import RedisStore
 from gnutls_resume.testing import after_call, in_children, in_threads
 
 DEADLINE = 0.05
@@ -1377,7 +1380,9 @@ def test_nothing_is_left_of_a_store_that_is_gone(make: Callable[[], Any]) -> Non
         (0.2, 0.2),
         (1, 1),
         (10, 10),
-        *((bad, 0.05) for bad in (11, 0, -1, math.inf, math.nan, None, "1", True, int)),
+        (11, 10),
+        (math.inf, 10),
+        *((bad, 0.05) for bad in (0, -1, math.nan, None, "1", True, int)),
     ],
     ids=repr,
 )
@@ -1396,3 +1401,29 @@ def test_threads_find_the_same_circuits() -> None:
         below = Below()
         guards = in_threads([partial(guard_for, below)] * 8)
         assert len({id(guard._circuits) for guard in guards}) == 1
+
+
+# A real store
+
+
+def test_a_frozen_redis_delays_the_calls_in_flight_and_no_later_ones(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        store = RedisStore(server.url)
+        guard = guard_for(store)
+        assert guard.deadline == store.timeout
+        store.put(b"key", b"value", 600)
+        before = guard.opened
+
+        def wait() -> None:
+            with pytest.raises(StoreError):
+                guard.get(b"key")
+
+        server.stop()
+        in_threads([wait] * 8)
+        assert guard.open_verbs == VERBS
+        assert guard.opened == before + 1
+        for verb in VERBS:
+            with pytest.raises(StoreClosedError):
+                call(guard, verb)
+        server.cont()
+        until(lambda: guard.open_verbs == ())
