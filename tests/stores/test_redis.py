@@ -77,10 +77,10 @@ def store(server: RedisServer) -> RedisStore:
 
 
 @contextmanager
-def fails_in_time() -> Iterator[None]:
+def fails_in_time(match: str = "Redis: ") -> Iterator[None]:
     """With a StoreError."""
     begin = time.monotonic()
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match=match):
         yield
     assert time.monotonic() - begin < MUCH * TIMEOUT
 
@@ -225,13 +225,30 @@ def test_tls_works_and_verifies(tmp_path: Path, certificates: Certificates) -> N
 def test_options_of_the_url_neither_decode_nor_wait_nor_ask_again(proxy: FaultProxy) -> None:
     options = "decode_responses=true&socket_timeout=60&socket_connect_timeout=60&timeout=60"
     options += "&retry_on_timeout=true&health_check_interval=1&protocol=3"
-    store = RedisStore(f"{proxy.url}?{options}", timeout=TIMEOUT)
+    store = RedisStore(f"{proxy.url}?{options}&db=1", timeout=TIMEOUT)
     store.put(KEY, b"\xff\xfe", TTL)
     assert store.get(KEY) == b"\xff\xfe"
+    assert len(proxy.requests) == 3  # the first is SELECT
     proxy.fault = faults.swallow
     with fails_in_time():
         store.get(KEY)
-    assert len(proxy.requests) == 3
+    assert (len(proxy.requests), proxy.connections) == (4, 1)
+    proxy.fault = faults.end
+    with fails_in_time():
+        store.get(KEY)
+    assert (len(proxy.requests), proxy.connections) == (5, 2)
+
+
+def test_redis_py_s_own_limits_are_what_is_left_of_the_operation() -> None:
+    connection = RedisStore("redis://127.0.0.1")._make()
+    connection.deadline.end = time.monotonic() + 50
+    for _ in range(2):  # it asks for each address of a name, and before TLS
+        limits = (connection.socket_connect_timeout, connection.socket_timeout)
+        assert all(40 < limit < connection.deadline.end - time.monotonic() + 1 for limit in limits)
+        connection.deadline.end -= 5
+    connection.deadline.end = time.monotonic()
+    with pytest.raises(TimeoutError):
+        _ = connection.socket_connect_timeout
 
 
 def test_nagle_s_algorithm_is_off(store: RedisStore) -> None:
@@ -568,6 +585,21 @@ def test_nothing_counts_as_kept_unless_redis_says_so(proxy: FaultProxy, reply: b
             call(KEY, A, TTL)
 
 
+def test_a_push_or_remove_is_done_only_if_redis_says_so(proxy: FaultProxy) -> None:
+    store = RedisStore(proxy.url, timeout=TIMEOUT)
+    replies = [b"+OK\r\n", *[b"+QUEUED\r\n"] * 4, b"*1\r\n:1\r\n"]
+    proxy.fault = faults.answer(b"".join(replies))
+    store.push(KEY, A, TTL, 8)
+    for place in range(6):
+        wrong = [*replies[:place], b"$-1\r\n", *replies[place + 1 :]]
+        proxy.fault = faults.answer(b"".join(wrong))
+        with fails_in_time():
+            store.push(KEY, A, TTL, 8)
+    proxy.fault = faults.answer(b"+OK\r\n")
+    with fails_in_time():
+        store.remove(KEY)
+
+
 def test_an_add_whose_reply_is_lost_is_an_error_and_the_next_is_refused(
     proxy: FaultProxy, server: RedisServer
 ) -> None:
@@ -739,7 +771,7 @@ def test_who_finds_all_connections_in_use_waits_no_longer_than_for_redis(
 ) -> None:
     store = RedisStore(f"{proxy.url}?max_connections=1", timeout=TIMEOUT)
     [slot] = store._slots
-    with slot.lock, pytest.raises(StoreError, match="all 1 connections are in use"):
+    with slot.lock, fails_in_time("all 1 connections are in use"):
         store.get(KEY)
     store.get(KEY)
     slot.lock.acquire()
