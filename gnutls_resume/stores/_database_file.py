@@ -79,10 +79,15 @@ def check_file(path: str) -> Identity | None:
             f"{path} belongs to another user (uid {status.st_uid}), this process runs as "
             f"{os.geteuid()}: run it as that user, or choose another path"
         )
-    if status.st_mode & 0o077:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
         raise PermissionError(
-            f"{path} can be read or written by others (mode {stat.S_IMODE(status.st_mode):o}): "
-            f"chmod 600 {path}, or remove it if they were not meant to"
+            f"{path} can be read or written by others (mode {mode:o}): chmod 600 {path}, or remove "
+            "it if they were not meant to"
+        )
+    if mode != MODE:  # SQLite would read only, and make the others like this one
+        raise PermissionError(
+            f"{path} cannot be read and written by its owner (mode {mode:o}): chmod 600 {path}"
         )
     if status.st_nlink > 1:
         raise PermissionError(f"{path} has a second name (hard link): remove one of the two")

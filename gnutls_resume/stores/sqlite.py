@@ -181,7 +181,7 @@ class SQLiteStore:
         What is put and taken meanwhile may be among them or not.
         """
         for statement in (sql.LIST_SINGLE, sql.LIST_STACK):
-            last: bytes | str = sql.BEFORE_ALL
+            last: bytes | float = sql.BEFORE_ALL
             while rows := self._ask(statement, (last, time.time()), PATIENCE):
                 yield from starmap(StoredEntry, rows)
                 last = rows[-1][0]
@@ -189,9 +189,9 @@ class SQLiteStore:
     def clear(self) -> None:
         """Forget everything, and empty the write-ahead log. What is put meanwhile may stay."""
         for statement in (sql.CLEAR_SINGLE, sql.CLEAR_STACK):
-            last: bytes | str = sql.BEFORE_ALL
+            last: bytes | float = sql.BEFORE_ALL
             while rows := self._ask(statement, (last,), PATIENCE):
-                last = max(key for (key,) in rows)
+                last = max(filter(None, map(only_bytes, *zip(*rows, strict=True))), default=last)
         self._empty_log()
 
     def close(self) -> None:
@@ -254,10 +254,11 @@ class SQLiteStore:
                 connection = self._connection
                 if connection is None or time.monotonic() - self._looked > LOOK:
                     connection = self._tend()
-                # Nothing happens before list(), and then no handler runs between the parts: an
-                # execute() and a fetchall() would leave the statement open for one in between.
-                rows = chain.from_iterable(map(connection.execute, (statement,), (parameters,)))
-                return list(rows)
+                # list() does it all, and no handler runs in the middle: between an execute() and
+                # a fetchall() the statement would be open for one.
+                return list(
+                    chain.from_iterable(map(connection.execute, (statement,), (parameters,)))
+                )
             except sqlite3.DatabaseError as error:
                 self._unwanted |= code(error) not in KEPT
                 if code(error) in DAMAGED:
@@ -270,8 +271,9 @@ class SQLiteStore:
 
     def _failure(self, error: Exception) -> StoreError:
         if isinstance(error, BlockingIOError) or code(error) in BUSY:
-            return StoreBusyError(f"{self._path} is in use by another process")
-        return StoreError(f"{self._path}: {error}")
+            return StoreBusyError(f"{self._path} is held by another process, or being opened")
+        text = str(error)
+        return StoreError(text if self._path in text else f"{self._path}: {text}")
 
     # The connection; all of this is called under the lock
 
@@ -327,6 +329,7 @@ class SQLiteStore:
 
     def _connect(self) -> sqlite3.Connection:
         files.check_folder(self._path)
+        files.check_files(self._path)  # before a lock is put beside somebody else's
         with files.locked(self._path):
             file = files.check_files(self._path)
             if self._damaged and self._damaged[0] == file is not None:
@@ -395,10 +398,15 @@ class Opening:
             raise BlockingIOError("the file is being opened")
 
     def result(self) -> sqlite3.Connection:
-        if self._error:
-            raise self._error
-        assert self.connection is not None
-        return self.connection
+        if self.connection is not None:
+            return self.connection
+        # Told once. A kept exception keeps its frames, and with a cursor in one of them SQLite
+        # would go on holding the file that has been closed.
+        error, self._error = self._error, None
+        try:
+            raise error or BlockingIOError("the file could not be opened just now")
+        finally:
+            del error
 
     def _run(self) -> None:
         if not self._begun.acquire(blocking=False):
@@ -459,7 +467,7 @@ def check_schema(path: str, connection: sqlite3.Connection) -> bool:
     """True if the tables are there, False if there is nothing at all, else an exception."""
     [(application,)] = connection.execute("PRAGMA application_id")
     [(version,)] = connection.execute("PRAGMA user_version")
-    found = {text for (text,) in connection.execute("SELECT sql FROM sqlite_master")}
+    found = set(chain.from_iterable(connection.execute("SELECT sql FROM sqlite_master")))
     if not application and not version and not found:
         return False
     if application != sql.APPLICATION_ID:
@@ -477,6 +485,7 @@ def check_schema(path: str, connection: sqlite3.Connection) -> bool:
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = OFF")  # for a power cut now there is nothing to lose
     connection.execute(f"PRAGMA page_size = {sql.PAGE}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
