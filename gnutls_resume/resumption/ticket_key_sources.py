@@ -249,19 +249,19 @@ class StoreSource:
         """The record of an epoch that is there, or else what we hold, or for an epoch still to
         come a new one: put there in the place of a damaged one, or of one that `rotate` has ended.
         """
-        there = self._get_valid(ring, epoch)
+        there = self._valid(ring, epoch)
         if there is not None:
             return there
         ours = self._ours(ring, epoch)
         entry = self._name(epoch), self._sealed(ours), self._ttl(ours)
         if self._store.add(*entry) is False:
-            there = self._get_valid(ring, epoch)
+            there = self._valid(ring, epoch)
             if there is not None:  # another was faster
                 return there
             self._store.put(*entry)
         return ours
 
-    def _get_valid(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord | None:
+    def _valid(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord | None:
         found = self.get(epoch)
         return None if found is None or found.generation < ring.generation else found
 
@@ -286,7 +286,9 @@ class StoreSource:
             self._store.remove(self._name(record.start + 1))
 
     def get(self, epoch: int) -> TicketKeyRecord | None:
-        """None if there is nothing, or nothing that is a record of this epoch."""
+        """The record of an epoch, None if there is none, or anything else. Raises
+        InvalidSessionError for one of another version of this library.
+        """
         found = self._store.get(self._name(epoch))
         if found is None and self._key is not None and self._key.previous is not None:
             found = self._store.get(self._name(epoch, self._key.previous))
