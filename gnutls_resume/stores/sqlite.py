@@ -122,6 +122,11 @@ class SQLiteStore:
         with self._lock:
             self._disconnect()
 
+    @property
+    def timeout(self) -> float:
+        """How long a call may wait for other processes, in seconds."""
+        return self._timeout
+
     def get(self, key: bytes) -> bytes | None:
         """The value, which stays; None if there is none, or it has expired."""
         check_bytes("key", key)
