@@ -147,7 +147,7 @@ class SSLContext(Refusing):
             session_lifetime=session_lifetime,
             close_wait=close_wait,
             on_handshake=on_handshake,
-            server=self.protocol == ssl.PROTOCOL_TLS_SERVER,
+            server=self.protocol != ssl.PROTOCOL_TLS_CLIENT,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -421,7 +421,7 @@ class SSLContext(Refusing):
         """How often what has happened on this context, how long its store has taken in all
         (``store_seconds``), and the state of its ticket keys (``ring_…``): a read-only mapping.
         """
-        ring = self._resuming.ring if self.protocol == ssl.PROTOCOL_TLS_SERVER else None
+        ring = self._resuming.ring if self.protocol != ssl.PROTOCOL_TLS_CLIENT else None
         return MappingProxyType(self._resuming.counters.read() | (ring.stats if ring else {}))
 
     def session_stats(self) -> dict[str, int]:
