@@ -80,14 +80,11 @@ def check_file(path: str) -> Identity | None:
             f"{os.geteuid()}: run it as that user, or choose another path"
         )
     mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
+    # With less than that SQLite would only read, and make what is beside it as useless.
+    if mode != MODE:
         raise PermissionError(
-            f"{path} can be read or written by others (mode {mode:o}): chmod 600 {path}, or remove "
-            "it if they were not meant to"
-        )
-    if mode != MODE:  # SQLite would read only, and make the others like this one
-        raise PermissionError(
-            f"{path} cannot be read and written by its owner (mode {mode:o}): chmod 600 {path}"
+            f"{path} is not readable and writable for its owner alone, but has mode {mode:o}: "
+            f"chmod {MODE:o} {path}"
         )
     if status.st_nlink > 1:
         raise PermissionError(f"{path} has a second name (hard link): remove one of the two")

@@ -233,17 +233,14 @@ class SQLiteStore:
         while True:
             try:
                 return self._try(statement, parameters)
-            except BlockingIOError as error:
-                reason: Exception = error
-            except sqlite3.DatabaseError as error:
+            except (BlockingIOError, sqlite3.DatabaseError) as error:
                 if code(error) not in BUSY | DAMAGED:
                     raise
-                reason = error
-            now = time.monotonic()
-            if end is None:
-                end = now + patience
-            if now >= end:
-                raise self._failure(reason) from reason
+                now = time.monotonic()
+                if end is None:
+                    end = now + patience
+                if now >= end:
+                    raise self._failure(error) from error
             time.sleep(random.random() * PAUSE)  # noqa: S311 - no secret
 
     def _try(self, statement: str, parameters: Row) -> list[Row]:
@@ -270,7 +267,7 @@ class SQLiteStore:
                     self._disconnect()
 
     def _failure(self, error: Exception) -> StoreError:
-        if isinstance(error, BlockingIOError) or code(error) in BUSY:
+        if code(error) in BUSY:
             return StoreBusyError(f"{self._path} is held by another process, or being opened")
         text = str(error)
         return StoreError(text if self._path in text else f"{self._path}: {text}")
@@ -400,8 +397,7 @@ class Opening:
     def result(self) -> sqlite3.Connection:
         if self.connection is not None:
             return self.connection
-        # Told once. A kept exception keeps its frames, and with a cursor in one of them SQLite
-        # would go on holding the file that has been closed.
+        # Told once: a kept exception would keep its frames, and they this.
         error, self._error = self._error, None
         try:
             raise error or BlockingIOError("the file could not be opened just now")
@@ -497,7 +493,9 @@ def make_tables(connection: sqlite3.Connection) -> None:
 
 
 def code(error: Exception) -> int | None:
-    """SQLite's primary result code."""
+    """SQLite's primary result code; files.locked speaks in its own way."""
+    if isinstance(error, BlockingIOError):
+        return sqlite3.SQLITE_BUSY
     extended: int | None = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
 

@@ -26,6 +26,7 @@ from functools import partial
 from itertools import count as count_from
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -93,7 +94,7 @@ def files(path: Path) -> set[str]:
 @contextmanager
 def foreign(path: Path) -> Iterator[sqlite3.Connection]:
     """Somebody else's connection to a database."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         yield connection
 
 
@@ -337,6 +338,34 @@ def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -
         SQLiteStore(path)
 
 
+def test_a_file_is_made_only_where_there_is_none(path: Path) -> None:
+    for make in (lambda: path.symlink_to("nowhere"), path.touch):
+        make()
+        with pytest.raises(FileExistsError):
+            _database_file.create(str(path))
+        path.unlink()
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite.connect(str(path), 1)
+    assert files(path) == set()
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
+    store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(SQLiteStore(path.with_name("new.db"))) as other:
+        other.put(A, b"new", TTL)
+    connect = sqlite.connect
+
+    def connect_and_replace(*arguments: Any) -> sqlite3.Connection:
+        connection = connect(*arguments)
+        with suppress(FileNotFoundError):
+            path.with_name("new.db").rename(path)
+        return connection
+
+    monkeypatch.setattr(sqlite, "connect", connect_and_replace)
+    assert store.get(A) == b"new"
+
+
 # A damaged file
 
 
@@ -398,6 +427,23 @@ def test_damage_is_noticed_while_the_store_is_used(
     store.put(A, b"value", TTL)
     assert store.get(A) == b"value"
     assert len(moved_aside(path)) == len(caplog.records) == 1
+    store.close()
+
+
+def test_damage_is_noticed_where_only_expired_entries_are_looked_for(
+    path: Path, always_looking: None
+) -> None:
+    store = SQLiteStore(path, timeout=SOON)
+    store.put(A, b"value", TTL)
+    store._empty_log()
+    [(page,)] = store._ask("SELECT rootpage FROM sqlite_master WHERE name = 'single_expires'", ())
+    with path.open("r+b") as file:
+        file.seek((page - 1) * _sql.PAGE)
+        file.write(b"\xff" * _sql.PAGE)
+    assert store._connection
+    store._connection.execute("PRAGMA shrink_memory")
+    assert store.get(A) is None
+    assert len(moved_aside(path)) == 1
     store.close()
 
 
@@ -619,6 +665,12 @@ def test_expired_entries_are_deleted_by_later_calls(
     store.close()
 
 
+def test_any_number_of_entries_may_be_asked_to_stay(store: SQLiteStore) -> None:
+    for entry in (b"1", b"2"):
+        store.push(A, entry, TTL, 2**100)
+    assert [store.take(A), store.take(A)] == [b"2", b"1"]
+
+
 def test_bounds_and_times_are_checked(path: Path) -> None:
     for bad in ("1", 1.0, None, True):
         with pytest.raises(TypeError, match="max_entries"):
@@ -717,6 +769,37 @@ def test_clear_forgets_everything(store: SQLiteStore) -> None:
     assert count(store) == 0
     store.put(A, b"new", TTL)
     assert store.get(A) == b"new"
+
+
+def test_clear_comes_to_an_end_while_others_put(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3 * _sql.BATCH):
+        store.put(b"%d" % number, b"", TTL)
+    ask, calls = store._ask, count_from(1)
+
+    def ask_and_put(statement: str, *others: object) -> object:
+        rows = ask(statement, *others)  # type: ignore[arg-type]
+        if statement is _sql.CLEAR_SINGLE:
+            ask(_sql.PUT, (b"", time.time() + TTL, b"put meanwhile"))
+            assert next(calls) < 10
+        return rows
+
+    monkeypatch.setattr(store, "_ask", ask_and_put)
+    store.clear()
+    monkeypatch.undo()
+    assert [entry.key for entry in store.entries()] == [b""]
+
+
+def test_close_empties_the_log_though_others_are_at_work(store: SQLiteStore, path: Path) -> None:
+    with closing(SQLiteStore(path)) as other:
+        other.put(B, b"value", TTL)
+        store.put(A, b"SECRET", TTL)
+        store.remove(A)
+        store.close()
+        assert side(path, "-wal").stat().st_size == 0
+        assert b"SECRET" not in bytes_of(path)
+        assert other.get(B) == b"value"
 
 
 def test_a_closed_store_raises_and_can_be_closed_again(store: SQLiteStore) -> None:
@@ -1080,20 +1163,25 @@ def test_a_full_disk_can_be_read_and_written_when_it_is_full_no_more(tmp_path: P
 
 def test_no_handler_runs_while_a_statement_is_open(store: SQLiteStore, path: Path) -> None:
     """Else its calls would end with the statement's transaction, and with that come to nothing."""
-    for calls in CALLS.values():
-        for place in count_from(0):
-            store.push(A, b"entry", TTL, 8)
-            with foreign(path) as other:
+    opened = []
+    with foreign(path) as other:
 
-                def check() -> None:
-                    other.execute("BEGIN IMMEDIATE")
-                    other.execute("ROLLBACK")
+        def look() -> None:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                opened.append(error)
 
-                with after_call(place, check) as checked:
-                    calls(store)
-            if not checked:
-                break
-        assert place > 3
+        for call in CALLS.values():
+            for place in count_from(0):
+                store.push(A, b"entry", TTL, 8)
+                with after_call(place, look) as looked:
+                    call(store)
+                if not looked:
+                    break
+            assert place > 3
+    assert opened == []
 
 
 def test_closing_waits_for_whoever_moves_the_file(store: SQLiteStore, path: Path) -> None:
@@ -1120,6 +1208,28 @@ def test_a_connection_is_not_ended_in_the_middle_of_a_call(store: SQLiteStore) -
     with pytest.raises(StoreError, match="closed"):
         store.get(A)
     assert store._connection is None
+
+
+def test_a_failing_call_in_the_middle_of_a_call_does_not_end_the_connection(
+    store: SQLiteStore,
+) -> None:
+    store.put(A, b"value", TTL)
+    connection = store._connection
+    assert connection is not None
+    failures = []
+
+    def fail() -> bool:
+        try:
+            store._ask("SELECT nonsense", ())
+        except StoreError as error:
+            failures.append(error)
+        return False
+
+    connection.set_progress_handler(fail, 1)
+    assert store.get(A) == b"value"
+    assert failures
+    assert store._connection is None  # but after it
+    assert store.get(A) == b"value"
 
 
 def test_a_fork_leaves_nothing_open_in_either(store: SQLiteStore, path: Path) -> None:

@@ -324,6 +324,68 @@ def test_sixteen_processes_lose_and_double_nothing(path: Path) -> None:
     check_work(path, 16, 2000, 0.05)
 
 
+def test_a_process_with_a_removed_database_does_no_harm_to_the_next(path: Path) -> None:
+    """Its index of the log is in shared memory, in a file whose name the next one's has too."""
+
+    def use(ready: int, go: int) -> list[bytes | None]:
+        store = SQLiteStore(path, timeout=SOON)
+        for number in range(100):
+            store.put(b"old %d" % number, bytes(1000), TTL)
+        os.write(ready, b"x")
+        found = []
+        for number in range(3):
+            os.read(go, 1)
+            if number == 2:
+                store._looked = 0
+            store.put(b"child %d" % number, b"value", TTL)
+            found.append(store.get(b"new 1"))
+            os.write(ready, b"x")
+        return found
+
+    ready, go = os.pipe(), os.pipe()
+
+    def replace() -> None:
+        os.read(ready[0], 1)
+        path.unlink()
+        with closing(SQLiteStore(path, timeout=SOON)) as store:
+            for number in range(3):
+                store.put(b"new %d" % number, b"value", TTL)
+                os.write(go[1], b"x")
+                os.read(ready[0], 1)
+            assert store.get(b"child 2") == b"value"
+            assert [store.get(b"new %d" % number) for number in range(3)] == [b"value"] * 3
+
+    thread = Asserting(target=replace)
+    thread.start()
+    assert in_children([partial(use, ready[1], go[0])]) == [[None, None, b"value"]]
+    thread.finish()
+    with closing(SQLiteStore(path)) as store:
+        found = [store.get(b"%b %d" % (word, n)) for word in (b"new", b"child") for n in range(3)]
+    assert found == [b"value"] * 3 + [None, None, b"value"]
+    assert sound(path)
+    assert list(path.parent.glob("*damaged*")) == []
+    for descriptor in (*ready, *go):
+        os.close(descriptor)
+
+
+class Asserting(threading.Thread):
+    """Whose failure is one of the test."""
+
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except BaseException as error:
+            self.error = error
+
+    def finish(self) -> None:
+        self.join(SOON)
+        assert not self.is_alive()
+        if self.error:
+            raise self.error
+
+
 def test_processes_that_find_damage_at_once_move_it_aside_once(path: Path) -> None:
     def use(number: int, ready: int, go: int) -> bytes | None:
         store = SQLiteStore(path, timeout=SOON)
@@ -353,10 +415,10 @@ def test_processes_that_find_damage_at_once_move_it_aside_once(path: Path) -> No
             connection.execute("PRAGMA user_version = 1")
         os.write(go[1], b"x" * 4)
 
-    thread = threading.Thread(target=spoil)
+    thread = Asserting(target=spoil)
     thread.start()
     found = in_children([partial(use, number, ready[1], go[0]) for number in range(4)])
-    thread.join()
+    thread.finish()
     assert found == [b"mine %d" % number for number in range(4)]
     with closing(SQLiteStore(path)) as store:
         assert [store.get(mine) for mine in found if mine] == found
