@@ -1,7 +1,7 @@
 """The ring: what it makes of a record as time goes by, who shares it, and that it does not show.
 
-Its clock is the test's, but not GnuTLS's: a ticket's own age is tested in
-``test_ticket_key_sources.py``, in processes whose whole clock is the test's.
+The ring's clock is the test's, but not GnuTLS's: where a ticket's own age matters, the test runs in
+a process whose whole clock is its own.
 """
 
 import copy
@@ -17,8 +17,9 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ import pytest
 from conftest import Certificates
 from hypothesis import given
 from hypothesis import strategies as st
-from pair import TLS12, TLS13
+from pair import TLS12, TLS13, Setting
 from rings import (
     CHAIN,
     EPOCH,
@@ -40,9 +41,11 @@ from rings import (
     secrets,
     setting,
 )
+from shifted import ShiftedClock, Work, run_shifted
 
 from gnutls_resume.binding import TicketSecret, _callbacks
 from gnutls_resume.binding.ticket import MAX_STEPS
+from gnutls_resume.errors import InvalidSessionError, WantReadError
 from gnutls_resume.resumption import ticket_key_ratchets, ticket_keys
 from gnutls_resume.resumption.ticket_key_record import TicketKeyRecord
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing, process_ring
@@ -474,6 +477,125 @@ def test_rotation_under_load_loses_no_ticket_that_is_young_enough(
     assert not lost
     assert ring.stats["ring_rotations"] >= 900
     assert count[0] > 500
+
+
+# -- the clock of the whole process -----------------------------------------------------------
+
+START = 1_800_000_000  # Unix seconds, a multiple of 30
+
+
+def begin_at(clock: ShiftedClock, seconds: float) -> None:
+    clock.shift = seconds - (time.time() - clock.shift)
+
+
+def offer_late(
+    server: Setting, data: bytes | None, clock: ShiftedClock, seconds: float
+) -> tuple[bytes | None, tuple[bool, bool]]:
+    """A client that offers a ticket at once, to a server that reads it so much later."""
+    with server.pair(data) as pair:
+        with suppress(WantReadError):
+            pair.client.handshake()
+        pair.move()
+        begin_at(clock, time.time() + seconds)
+        pair.handshake()
+        pair.exchange()
+        return pair.client.get_data(), pair.resumed
+
+
+def ticket_lives_its_life_and_no_longer(
+    certificates: Certificates, clock: ShiftedClock, _: Path
+) -> None:
+    """Wherever in an epoch it was made, or in one of GnuTLS's periods of three lifetimes."""
+    lifetime = 10
+    for priority in (TLS12, TLS13):
+        for period in (lifetime, 25):
+            for second in range(3 * lifetime):
+                begin_at(clock, START + second)
+                record = TicketKeyRecord.generate(period, ticket_lifetime=lifetime)
+                server = setting(certificates, TicketKeyRing(record).table, priority, lifetime)
+                data, _resumed = server.connect()
+                for age, expected in ((lifetime - 1, True), (lifetime + 1.5, False)):
+                    begin_at(clock, START + second + 1)
+                    _, resumed = offer_late(server, data, clock, age - 1)
+                    assert resumed == (expected, expected), (priority, second, age)
+
+
+def reissued_ticket_ends_with_the_first(
+    certificates: Certificates, clock: ShiftedClock, _: Path
+) -> None:
+    lifetime = 100
+    for priority in (TLS12, TLS13):
+        begin_at(clock, START + 30)  # in the middle of the ring's epoch
+        ring = TicketKeyRing(period=lifetime, ticket_lifetime=lifetime)
+        server = setting(certificates, ring.table, priority, lifetime)
+        data, _resumed = server.connect()
+        for age in (40, 80, 98):  # turns the epoch on the way
+            begin_at(clock, START + 30 + age)
+            data, resumed = server.connect(data)
+            assert resumed == (True, True), (priority, age)
+        _, resumed = offer_late(server, data, clock, 4)
+        assert resumed == (False, False), priority
+
+
+def clock_that_jumps_fails_no_handshake(
+    certificates: Certificates, clock: ShiftedClock, _: Path
+) -> None:
+    """By up to seven days either way, while threads connect; R-48 of our threats."""
+    lifetime, day = 3600, 86_400
+    ring = TicketKeyRing(period=lifetime)
+    over = threading.Event()
+    errors: list[BaseException] = []
+    resumptions: list[float] = []
+
+    def connect(priority: str) -> None:
+        server = setting(certificates, ring.table, priority, lifetime)
+        data, issued = None, 0.0
+        while not over.is_set():
+            began = time.time()
+            with suppress(InvalidSessionError):  # a client looks at the clock, too
+                data, resumed = server.connect(data)
+                if resumed == (False, False):
+                    issued = time.time()
+                elif 0 <= time.time() - began < 60:
+                    resumptions.append(began - issued)
+                continue
+            data = None
+
+    def work(priority: str) -> None:
+        try:
+            connect(priority)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(it,)) for it in (TLS12, TLS13)]
+    for thread in threads:
+        thread.start()
+    epochs = [ring.current.number]
+    steps = random.Random(48)  # noqa: S311 - no secret
+    for _count in range(300):
+        clock.shift += steps.choice((1, 600, day, -day, 7 * day, -7 * day, 0))
+        time.sleep(0.005)  # for some handshakes
+        epochs.append(ring.current.number)
+    over.set()
+    for thread in threads:
+        thread.join(30)
+    assert not errors, errors
+    assert epochs == sorted(epochs)
+    assert len(resumptions) > 50
+    assert max(resumptions) < lifetime + 60
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        ticket_lives_its_life_and_no_longer,
+        reissued_ticket_ends_with_the_first,
+        clock_that_jumps_fails_no_handshake,
+    ],
+    ids=lambda work: work.__name__,
+)
+def test_shifted(work: Work, certificates: Certificates, tmp_path: Path) -> None:
+    run_shifted(work, certificates, tmp_path)
 
 
 # -- threads, signals, forks ------------------------------------------------------------------
