@@ -33,6 +33,7 @@ from gnutls_resume.resumption.ticket_keys import TicketKeyRing
 from gnutls_resume.stores.memory import MemoryStore
 from gnutls_resume.stores.protocol import Store
 from gnutls_resume.stores.redis import RedisStore
+from gnutls_resume.stores.sqlite import SQLiteStore
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ __all__ = [
     "Outcome",
     "PrematureTerminationError",
     "RedisStore",
+    "SQLiteStore",
     "SSLContext",
     "SSLObject",
     "SSLSession",

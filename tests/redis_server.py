@@ -23,13 +23,17 @@ class RedisServer:
         self.arguments = arguments
         self.start()
 
-    def start(self) -> None:
+    def start(self, ready: str = READY) -> None:
         self.program = Program(
             find("redis-server"), "--dir", self.folder,
             "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", *self.arguments,
         )  # fmt: skip
         self.process = self.program.process
-        self.program.wait_for(READY)
+        try:
+            self.program.wait_for(ready)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End it at once, in the middle of whatever it does."""
@@ -44,14 +48,14 @@ class RedisServer:
     def cont(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    def restart(self, *, empty: bool = True) -> None:
+    def restart(self, *, empty: bool = True, ready: str = READY) -> None:
         """Begin anew, on the same port, with nothing or with what was there."""
         if not empty:
             self.command("SAVE")
         self.kill()
         if empty:
             (self.folder / "dump.rdb").unlink(missing_ok=True)
-        self.start()
+        self.start(ready)
 
     def command(self, *words: str | int | bytes) -> object:
         """What the server answers to a command, by redis-py."""

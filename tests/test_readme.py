@@ -6,27 +6,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-DROP_IN_SERVER, DROP_IN_CLIENT, SERVER, CLIENT, FAILURE = (
+DROP_IN_SERVER, DROP_IN_CLIENT, SHARING, SERVER, CLIENT, FAILURE = (
     text for language, text in BLOCKS if language == "python"
 )
 (CERTIFICATE,) = (text for language, text in BLOCKS if language == "sh")
 
 
-@pytest.fixture(params=[SERVER], ids=["binding"])
-def port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where the README's server listens, with the README's certificate."""
-    subprocess.run(["sh", "-ec", CERTIFICATE], cwd=tmp_path, check=True, capture_output=True)
+def make_certificate(folder: Path) -> None:
+    subprocess.run(["sh", "-ec", CERTIFICATE], cwd=folder, check=True, capture_output=True)
+
+
+@contextmanager
+def serving(folder: Path, code: str) -> Iterator[str]:
+    """The README's server; yields its port."""
     with socket.create_server(("localhost", 0)) as listener:
         number = str(listener.getsockname()[1])
     server = subprocess.Popen(
-        [sys.executable, "-c", request.param.replace("5556", number)],
-        cwd=tmp_path,
+        [sys.executable, "-c", code.replace("5556", number)],
+        cwd=folder,
         stderr=subprocess.PIPE,
     )
     try:
@@ -35,6 +39,14 @@ def port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     finally:
         server.terminate()
         server.communicate()
+
+
+@pytest.fixture(params=[SERVER], ids=["binding"])
+def port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the README's server listens, with the README's certificate."""
+    make_certificate(tmp_path)
+    with serving(tmp_path, request.param) as number:
+        yield number
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -76,6 +88,23 @@ def test_drop_in_client_and_server_resume_in_the_second_connection(
     assert printed == "b'HELLO' full\nb'HELLO' resumed by ticket\n"
 
 
+def test_sharing_server_resumes_after_a_restart(tmp_path: Path) -> None:
+    make_certificate(tmp_path)
+    command = re.findall(r"python (-m gnutls_resume keys new [\w.]+)", README)[0]
+    subprocess.run([sys.executable, *command.split()], cwd=tmp_path, check=True, timeout=60)
+    plain = next(line for line in DROP_IN_SERVER.splitlines() if line.startswith("context ="))
+    server = DROP_IN_SERVER.replace(plain, SHARING)
+    client = DROP_IN_CLIENT.replace("range(2)", "range(1)").replace(
+        'cafile="certificate.pem"',
+        'cafile="certificate.pem", sessions=gnutls_resume.SQLiteStore("client.db")',
+    )
+    how = []
+    for _ in range(2):
+        with serving(tmp_path, server) as number:
+            how.append(run_client(tmp_path, number, client))
+    assert how == ["b'HELLO' full\n", "b'HELLO' resumed by ticket\n"]
+
+
 def test_the_failure_is_the_one_that_is_shown() -> None:
     from gnutls_resume.binding import Credentials, Session
 
@@ -87,7 +116,7 @@ def test_the_failure_is_the_one_that_is_shown() -> None:
 
 
 def test_examples_are_as_short_as_promised() -> None:
-    for block in (DROP_IN_SERVER, DROP_IN_CLIENT, SERVER, CLIENT):
+    for block in (DROP_IN_SERVER, DROP_IN_CLIENT, SHARING, SERVER, CLIENT):
         code = [line for line in block.splitlines() if line and not re.match(r"import|from", line)]
         assert len(code) <= 15, code
 

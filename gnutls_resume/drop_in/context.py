@@ -49,7 +49,7 @@ from gnutls_resume.drop_in.sockets import SSLObject, SSLSocket
 from gnutls_resume.errors import GnuTLSError
 from gnutls_resume.resumption import trust
 from gnutls_resume.resumption.lock import Lock
-from gnutls_resume.resumption.outcome import OnHandshake
+from gnutls_resume.resumption.outcome import MissReason, OnHandshake
 from gnutls_resume.resumption.policy import ClientPolicy, ServerPolicy
 from gnutls_resume.resumption.reverify import Rules, verifier_for
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing
@@ -82,6 +82,12 @@ INHERITED = [
     )
 ]
 
+# Why a server did not resume what a client had offered.
+OFFERED_IN_VAIN = set(MissReason) - {
+    MissReason.NONE_OFFERED,
+    MissReason.DISABLED,
+    MissReason.EXPIRED,
+}
 loading = Lock()  # held for a moment, when certificates are added to a context
 
 
@@ -97,9 +103,12 @@ class SSLContext(Refusing):
     `close_wait` seconds at most; 0 does not.
 
     A server issues tickets under `ticket_keys`: by default the keys of the process, None issues
-    none. `priority` is a GnuTLS priority string for key exchanges, ciphers and groups; versions
-    are those of ``minimum_version`` and ``maximum_version``. ``on_handshake(outcome)`` is called
-    for each completed handshake.
+    none. Its `sessions`, by default none, are for TLS 1.2 clients that take no tickets, and may be
+    shared with other servers, as a ``TicketKeyRing`` may.
+
+    `priority` is a GnuTLS priority string for key exchanges, ciphers and groups; versions are those
+    of ``minimum_version`` and ``maximum_version``. ``on_handshake(outcome)`` is called for each
+    completed handshake.
 
     Raises TypeError or ValueError for a wrong argument, as ``ssl.SSLContext`` does.
     """
@@ -138,7 +147,7 @@ class SSLContext(Refusing):
             session_lifetime=session_lifetime,
             close_wait=close_wait,
             on_handshake=on_handshake,
-            server=self.protocol == ssl.PROTOCOL_TLS_SERVER,
+            server=self.protocol != ssl.PROTOCOL_TLS_CLIENT,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -412,7 +421,7 @@ class SSLContext(Refusing):
         """How often what has happened on this context, how long its store has taken in all
         (``store_seconds``), and the state of its ticket keys (``ring_…``): a read-only mapping.
         """
-        ring = self._resuming.ring if self.protocol == ssl.PROTOCOL_TLS_SERVER else None
+        ring = self._resuming.ring if self.protocol != ssl.PROTOCOL_TLS_CLIENT else None
         return MappingProxyType(self._resuming.counters.read() | (ring.stats if ring else {}))
 
     def session_stats(self) -> dict[str, int]:
@@ -431,8 +440,8 @@ class SSLContext(Refusing):
             "accept_good": number("server_handshakes"),
             "accept_renegotiate": 0,
             "hits": resumed["client"] + resumed["server"],
-            "misses": number("server_key_unknown") + number("server_refused"),
-            "timeouts": number("client_expired"),
+            "misses": sum(number(f"server_{reason.name.lower()}") for reason in OFFERED_IN_VAIN),
+            "timeouts": number("client_expired") + number("server_expired"),
             "cache_full": 0,
         }
 

@@ -40,6 +40,11 @@ CHECK_SIZE = 32
 SIZE = HEADER.size + CHAIN_SIZE + CHECK_SIZE  # bytes
 
 
+def now() -> float:
+    """Unix seconds, by which all ticket keys turn."""
+    return time.time()
+
+
 class TicketKeyRecord:
     """Ticket keys of all epochs from `start` on; number n begins at n times `period` Unix seconds.
 
@@ -80,7 +85,7 @@ class TicketKeyRecord:
         check_number("period", period, 1, MAX_PERIOD)
         return cls(
             period,
-            int(time.time()) // period if start is None else start,
+            int(now()) // period if start is None else start,
             TicketSecret.generate(),
             ticket_lifetime=ticket_lifetime,
             generation=generation,

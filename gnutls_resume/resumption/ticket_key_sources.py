@@ -3,14 +3,13 @@
 A source may raise anything, whenever it is looked at: the ring goes on with what it has.
 """
 
-import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import stat
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,9 @@ from gnutls_resume.binding._datum import wiped_memory
 from gnutls_resume.binding._ffi import ffi
 from gnutls_resume.binding.envelope import Kind, seal, store_key, unwrapped
 from gnutls_resume.errors import InvalidReason, InvalidSessionError
+from gnutls_resume.resumption import ticket_key_record
 from gnutls_resume.resumption.outcome import warn
+from gnutls_resume.resumption.ticket_key_ratchets import SourceError
 from gnutls_resume.resumption.ticket_key_record import SIZE, TicketKeyRecord, check_record
 from gnutls_resume.stores.protocol import Store, check_store
 
@@ -33,6 +34,7 @@ NOT_SHARED = (
 )
 CONTEXT = b"gnutls_resume ticket keys 1"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe of that name is no reason to wait
 
 Stamp = tuple[int, int, int, int]  # by which a changed file is known
 
@@ -42,90 +44,114 @@ class FileSource:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._seen: Stamp | None = None
-        self._start = 0  # of the record in the file
+        self._seen: Stamp | None = None  # of the file that the ring follows
+        self._start = 0  # of the record in it
         self._warned = False
 
     def read(self) -> TicketKeyRecord:
         """The record. Raises OSError or ValueError, with what to do."""
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"there is no key file {self._path}: make one with python -m gnutls_resume keys "
-                f"new {self._path}"
-            ) from None
-        try:
-            return self._read(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _read(self, descriptor: int) -> TicketKeyRecord:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"the key file {self._path} is no regular file")
-        if status.st_mode & OTHERS:
-            raise PermissionError(
-                f"others can read or write the key file {self._path}: chmod 600 {self._path}, "
-                "and rotate the keys if anybody may have read it"
-            )
-        memory = wiped_memory(SIZE + 1)
-        view = memoryview(ffi.buffer(memory, SIZE + 1))
-        size = os.readv(descriptor, [view])
-        try:
-            record = TicketKeyRecord.unpack(view[:size])
-        except ValueError as error:
-            raise ValueError(f"the key file {self._path}: {error}") from None
-        self._seen = stamp(status)
+        record, self._seen = read_key_file(self._path)
         self._start = record.start
         return record
 
     def look(self, ring: "TicketKeyRing") -> None:
         """Read what has changed, and write what has ended out of the file."""
-        if stamp(self._path.stat()) != self._seen:
-            ring.follow([self.read()])
-        oldest = ring.oldest
-        if self._start < oldest:
-            try:
-                self._write(ring.record(oldest), only_forward=True)
-            except OSError as error:
-                if not self._warned:
-                    warn("key file", "ended keys stay in the key file: %s", error)
-                self._warned = True
+        try:
+            if stamp(self._path.stat()) != self._seen:
+                record, seen = read_key_file(self._path)
+                ring.follow([record])
+                self._seen, self._start = seen, record.start
+            if self._start < ring.oldest:
+                self._write(ring.record(ring.oldest))
+        except (OSError, ValueError) as error:
+            raise SourceError(str(error)) from error
+
+    def _write(self, record: TicketKeyRecord) -> None:
+        """Unless another process does, or has."""
+        path = self._path.resolve()  # a link stays one
+        try:
+            with lock_of(path, wait=False):
+                there, _ = read_key_file(path)
+                if there.generation == record.generation and there.start < record.start:
+                    self._seen = write_key_file(path, record, replace=True)
+                    self._start = record.start
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if not self._warned:
+                warn("key file", "ended keys stay in the key file: %s", error)
+            self._warned = True
 
     def replace(self, record: TicketKeyRecord) -> None:
-        """Write another record into the file."""
-        self._write(record, only_forward=False)
-
-    def _write(self, record: TicketKeyRecord, *, only_forward: bool) -> None:
-        path = self._path.resolve()  # a link stays one
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            # Whoever waits here finds another file under the name afterwards, and looks again.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if only_forward else 0))
-            if only_forward:
-                if not os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return
-                there = self._read(descriptor)
-                if (there.generation, there.start) >= (record.generation, record.start):
-                    return
+        """Write another record into the file, whatever it holds."""
+        path = self._path.resolve()
+        with lock_of(path, wait=True):
+            with suppress(OSError, ValueError):
+                there, _ = read_key_file(path)
+                record.generation = max(record.generation, there.generation + 1)
             write_key_file(path, record, replace=True)
-            self._seen = stamp(path.stat())
-            self._start = record.start
-        except BlockingIOError:
-            return  # another process is at it
+
+
+def read_key_file(path: Path) -> tuple[TicketKeyRecord, Stamp]:
+    """Its record, and how to see that it has changed. Raises OSError or ValueError."""
+    try:
+        descriptor = os.open(path, TO_READ)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no key file {path}: make one with python -m gnutls_resume keys new {path}"
+        ) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"the key file {path} is no regular file")
+        if status.st_mode & OTHERS:
+            raise PermissionError(
+                f"others can read or write the key file {path}: chmod 600 {path}, and rotate the "
+                "keys if anybody may have read it"
+            )
+        memory = wiped_memory(SIZE + 1)
+        view = memoryview(ffi.buffer(memory, SIZE + 1))
+        size = os.readv(descriptor, [view])
+    finally:
+        os.close(descriptor)
+    try:
+        return TicketKeyRecord.unpack(view[:size]), stamp(status)
+    except ValueError as error:
+        raise ValueError(f"the key file {path}: {error}") from None
+
+
+@contextmanager
+def lock_of(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock of the file of this name: only its holder puts another one in its place.
+
+    Raises BlockingIOError if another process holds it and we do not wait, OSError.
+    """
+    while True:
+        descriptor = os.open(path, TO_READ)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            try:
+                # Or else it has been replaced while we waited.
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    yield
+                    return
+            finally:
+                # By name: a forked child may have the descriptor, too.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
 
 
-def write_key_file(path: Path, record: TicketKeyRecord, *, replace: bool) -> None:
-    """Write a key file that only its owner can read: all of it, or nothing. One that is replaced
-    keeps its owner.
+def write_key_file(path: Path, record: TicketKeyRecord, *, replace: bool) -> Stamp:
+    """Write a key file that only its owner can read: all of it, or nothing. Who replaces one
+    holds its lock; it keeps its owner. Returns how to see that it has changed.
 
     Raises FileExistsError if it is there and not to be replaced, OSError.
     """
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)  # of a writer that was killed
+    unique = "" if replace else f".{os.urandom(8).hex()}"
+    temporary = path.with_name(f"{path.name}{unique}.new")
+    if replace:
+        temporary.unlink(missing_ok=True)  # of a writer that was killed
     packed = record.pack()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600)
@@ -138,25 +164,27 @@ def write_key_file(path: Path, record: TicketKeyRecord, *, replace: bool) -> Non
                 owner = path.stat()
                 if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            written = stamp(os.fstat(descriptor))
         if replace:
             temporary.rename(path)
         else:
             path.hardlink_to(temporary)  # unlike rename, it refuses a name that is taken
-    finally:
-        temporary.unlink(missing_ok=True)
-    opened = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    except BaseException:
+        temporary.unlink()
+        raise
+    if not replace:  # or else it is another writer's now
+        temporary.unlink()
+    with suppress(OSError):  # only a power cut could undo it now
+        opened = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    return written
 
 
 def stamp(status: os.stat_result) -> Stamp:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_mode
-
-
-class DamagedError(Exception):
-    """The store holds something that is no record of this epoch."""
 
 
 class ProviderSource:
@@ -176,7 +204,7 @@ class ProviderSource:
             raise ValueError("provider must return at least one TicketKeyRecord")
         for record in found:
             check_record("what provider returns", record)
-        return found
+        return tuple(found)
 
     def look(self, ring: "TicketKeyRing") -> None:
         ring.follow(self.records())
@@ -199,39 +227,43 @@ class StoreSource:
         self._sealing = Sealing(sealing_key)
 
     def records(self, epoch: int) -> list[TicketKeyRecord]:
-        """Those of that epoch and the one before, as far as they are there, newest first."""
-        found = []
-        for number in (epoch, epoch - 1):
-            with contextlib.suppress(DamagedError):
-                found.append(self._get(number))
-        there = [record for record in found if record is not None]
-        return [record for record in there if record.generation == there[0].generation]
+        """Those of that epoch and of its neighbours, as far as they are there, newest first."""
+        there = [self.get(number) for number in (epoch + 1, epoch, epoch - 1)]
+        found = [record for record in there if record is not None]
+        newest = max((record.generation for record in found), default=0)
+        return [record for record in found if record.generation == newest]
 
     def look(self, ring: "TicketKeyRing") -> None:
+        """Follow the records that are there, and put there what is missing."""
         epoch = ring.epoch
-        self._agree(ring, epoch)
-        if not ring.knows(epoch - 1):
-            self._follow(ring, self._get(epoch - 1))
+        records = [self._agreed(ring, epoch)]
         # Published before it is used, so that all have it when it begins.
-        if time.time() >= (epoch + 0.5) * ring.period:
-            self._agree(ring, epoch + 1)
+        if ticket_key_record.now() >= (epoch + 0.5) * ring.period:
+            records.insert(0, self._agreed(ring, epoch + 1))
+        before = None if ring.knows(epoch - 1) else self.get(epoch - 1)
+        if before is not None and before.generation == ring.generation:
+            records.append(before)
+        ring.follow(records)
 
-    def _agree(self, ring: "TicketKeyRing", epoch: int) -> None:
-        """Follow the record of an epoch. If there is none, or a damaged one, or one that `rotate`
-        has ended, put there what we hold, or for an epoch still to come a new one.
+    def _agreed(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord:
+        """The record of an epoch that is there, or else what we hold, or for an epoch still to
+        come a new one: put there in the place of a damaged one, or of one that `rotate` has ended.
         """
-        write: Callable[[bytes, bytes, float], bool | None] = self._store.add
-        try:
-            found = self._get(epoch)
-        except DamagedError:
-            found, write = None, self._store.put
-        if found is not None and found.generation < ring.generation:
-            found, write = None, self._store.put
-        if found is None:
-            ours = self._ours(ring, epoch)
-            kept = write(self._name(epoch), self._sealed(ours), self._ttl(ours))
-            found = self._get(epoch) if kept is False else ours
-        self._follow(ring, found)
+        there = self._valid(ring, epoch)
+        if there is not None:
+            return there
+        ours = self._ours(ring, epoch)
+        entry = self._name(epoch), self._sealed(ours), self._ttl(ours)
+        if self._store.add(*entry) is False:
+            there = self._valid(ring, epoch)
+            if there is not None:  # another was faster
+                return there
+            self._store.put(*entry)
+        return ours
+
+    def _valid(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord | None:
+        found = self.get(epoch)
+        return None if found is None or found.generation < ring.generation else found
 
     def _ours(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord:
         if epoch <= ring.epoch or ring.begins_at(epoch):
@@ -243,19 +275,21 @@ class StoreSource:
             generation=ring.generation,
         )
 
-    def _follow(self, ring: "TicketKeyRing", record: TicketKeyRecord | None) -> None:
-        if record is not None and record.generation >= ring.generation:
-            ring.follow([record])
-
     def replace(self, record: TicketKeyRecord) -> None:
         """Put a record in the place of its epoch's, and remove those of its neighbours."""
-        self._store.remove(self._name(record.start - 1))
-        self._store.remove(self._name(record.start + 1))
+        there = self.get(record.start)
+        if there is not None:
+            record.generation = max(record.generation, there.generation + 1)
         self._store.put(self._name(record.start), self._sealed(record), self._ttl(record))
+        with suppress(Exception):  # whoever follows this one replaces them
+            self._store.remove(self._name(record.start - 1))
+            self._store.remove(self._name(record.start + 1))
 
-    def _get(self, epoch: int) -> TicketKeyRecord | None:
-        name = self._name(epoch)
-        found = self._store.get(name)
+    def get(self, epoch: int) -> TicketKeyRecord | None:
+        """The record of an epoch, None if there is none, or anything else. Raises
+        InvalidSessionError for one of another version of this library.
+        """
+        found = self._store.get(self._name(epoch))
         if found is None and self._key is not None and self._key.previous is not None:
             found = self._store.get(self._name(epoch, self._key.previous))
         if found is None:
@@ -265,9 +299,9 @@ class StoreSource:
         except InvalidSessionError as error:
             if error.reason is InvalidReason.OTHER_VERSION:  # a newer one of this library's
                 raise
-            raise DamagedError(str(error)) from None
-        except (TypeError, ValueError) as error:  # a store may return anything
-            raise DamagedError(str(error)) from None
+            return None
+        except (TypeError, ValueError):  # a store may return anything
+            return None
 
     def _open(self, data: bytes, epoch: int) -> TicketKeyRecord:
         opened = unwrapped(data, place_of(epoch), self._sealing)
@@ -288,7 +322,7 @@ class StoreSource:
             ffi.new("gnutls_datum_t *", (packed, SIZE)),
             kind=Kind.TICKET_KEYS,
             protocol_version=0,
-            created=int(time.time()),
+            created=int(ticket_key_record.now()),
             expires=(record.start + 2) * record.period,
             server_name="",
             store_key=place_of(record.start),
@@ -301,7 +335,7 @@ class StoreSource:
 
     def _ttl(self, record: TicketKeyRecord) -> float:
         """Until its last ticket has expired."""
-        return (record.start + 2) * record.period - time.time()
+        return (record.start + 2) * record.period - ticket_key_record.now()
 
 
 def place_of(epoch: int) -> bytes:

@@ -6,31 +6,40 @@ yesterday from those of today. Rules:
 
 - New tickets are made under the current epoch's secret. That of the epoch before is accepted, for
   a ticket lives no longer than an epoch, and the next one's, for another host's clock may be ahead.
-- Epochs never go back, also if the clock does.
-- Where a source brings other records, a record of a later generation ends all earlier ones at
-  once; in one generation the latest to have begun is current, and the one that it replaces is
-  accepted for one more epoch.
-- A source is looked at once a second by a thread of its own, never in a handshake, and whatever
-  it does, the ring goes on with the keys that it has.
+- Epochs never go back, also if the clock does, until a record of a later generation begins anew.
+- Where a source brings other records, one of a later generation ends all earlier ones at once; in
+  one generation the latest to have begun is current, and the one that it replaces is accepted for
+  one more epoch.
+- A source is looked at once a second by a thread of its own, never in a handshake and never under
+  the lock that handshakes take. Whatever it does, the ring goes on with the keys that it has.
+- A change is made ready aside, and comes into force at once or not at all: a signal handler, a
+  fork or an exception may come in between.
 - Whoever ends a secret wipes it. Sessions that still hold it pass it over.
 """
 
-import contextlib
-import hmac
+import _thread
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, SupportsIndex
 
-from gnutls_resume.binding import SealingKey, TicketKeyTable, TicketSecret
-from gnutls_resume.binding._datum import bytes_of
-from gnutls_resume.binding.ticket import MAX_SECRETS, MAX_STEPS
-from gnutls_resume.resumption import ticket_key_sources
+from gnutls_resume.binding import SealingKey, TicketKeyTable
+from gnutls_resume.binding.ticket import MAX_SECRETS
+from gnutls_resume.resumption import ticket_key_record, ticket_key_sources
 from gnutls_resume.resumption.lock import Lock
 from gnutls_resume.resumption.outcome import warn
+from gnutls_resume.resumption.ticket_key_ratchets import (
+    FarOffError,
+    Ratchet,
+    SourceError,
+    accepted,
+    check_agreement,
+    refuse_rollback,
+    secrets_of,
+    with_record,
+)
 from gnutls_resume.resumption.ticket_key_record import (
     HOURS_6,
     TicketKeyRecord,
@@ -40,19 +49,6 @@ from gnutls_resume.resumption.ticket_key_record import (
 from gnutls_resume.stores.protocol import Store
 
 LOOK_INTERVAL = 1.0  # seconds
-
-
-def now() -> float:
-    """Unix seconds."""
-    return time.time()
-
-
-class RollbackError(Exception):
-    """A source has brought keys that are older than those in use."""
-
-
-class DisagreementError(ValueError):
-    """Those who share keys have other ideas of how long these last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +71,6 @@ class Source(Protocol):
 
     def replace(self, record: TicketKeyRecord) -> None:
         """Keep this record instead of all others. May raise anything."""
-
-
-class Ratchet:
-    """A record at work: the secrets of the epochs that are still needed."""
-
-    def __init__(self, record: TicketKeyRecord) -> None:
-        self.generation = record.generation
-        self.begin = record.start
-        self.oldest = record.start
-        self._secrets = {record.start: record.chain.ratchet(0)}  # our own, to be wiped
-
-    def secret(self, epoch: int) -> TicketSecret:
-        found = self._secrets.get(epoch)
-        if found is None:
-            before = max(number for number in self._secrets if number < epoch)
-            found = self._secrets[epoch] = self._secrets[before].ratchet(epoch - before)
-        return found
-
-    def forget(self, before: int) -> None:
-        """Wipe the secrets of all epochs before this one."""
-        self.oldest = max(self.oldest, before)
-        self.secret(self.oldest)
-        for number in [number for number in self._secrets if number < self.oldest]:
-            self._secrets.pop(number).wipe()
-
-    def wipe(self) -> None:
-        for secret in list(self._secrets.values()):
-            secret.wipe()
-
-    def leads_to(self, record: TicketKeyRecord) -> bool:
-        """Whether this is the record, at another epoch perhaps."""
-        common = max(record.start, self.oldest)
-        if record.generation != self.generation or common - record.start > MAX_STEPS:
-            return False
-        later = record.chain.ratchet(common - record.start)
-        return hmac.compare_digest(bytes_of(later.datum), bytes_of(self.secret(common).datum))
 
 
 class TicketKeyRing:
@@ -190,7 +150,7 @@ class TicketKeyRing:
             found = source.records(first.start)
         except Exception as error:  # noqa: BLE001 - others may come to agree with these keys
             ring = cls._following([first], source)
-            ring._note(error)  # noqa: SLF001 - a constructor
+            ring.note(error)
             return ring
         for record in found:
             check_agreement(record, first.period, first.ticket_lifetime)
@@ -214,6 +174,7 @@ class TicketKeyRing:
         lifetime = records[0].ticket_lifetime if ticket_lifetime is None else ticket_lifetime
         self.ticket_lifetime = check_lifetime(lifetime, self.period)
         self._source = source
+        self._looking = Lock()  # at the source
         self._watched_in = 0  # the process whose thread looks at the source
         self._lock = Lock()
         self._ratchets: list[Ratchet] = []  # the newest first
@@ -227,7 +188,7 @@ class TicketKeyRing:
         """The secrets of now, for ``Session.ticket_derive``."""
         if self._source is not None and self._watched_in != os.getpid():
             self._watch()
-        if now() >= self._until:
+        if ticket_key_record.now() >= self._until:
             self._advance()
         return self._table
 
@@ -241,13 +202,13 @@ class TicketKeyRing:
     @property
     def accepted(self) -> tuple[TicketKeyEpoch, ...]:
         """The epochs whose tickets are accepted: the current one, the one before, the next."""
+        self._advance()
         with self._lock:
-            self._advance()
-            found = [(epoch, secret) for epoch in self._accepted for secret in self._of(epoch)]
             period = self.period
             return tuple(
                 TicketKeyEpoch(number, number * period, (number + 1) * period, secret.fingerprint)
-                for number, secret in found
+                for number in accepted(self._epoch)
+                for secret in secrets_of(self._ratchets, number)
             )
 
     def expire(self) -> None:
@@ -265,13 +226,11 @@ class TicketKeyRing:
         """
         if self._source is None:
             raise RuntimeError(ticket_key_sources.NOT_SHARED)
-        with self._lock:
-            self._advance()
+        with self._looking:
             record = TicketKeyRecord.generate(
                 self.period,
                 ticket_lifetime=self.ticket_lifetime,
-                start=self._epoch,
-                generation=max(int(now()), self.generation + 1),
+                generation=max(int(ticket_key_record.now()), self.generation + 1),
             )
             self._source.replace(record)
             self.follow([record])
@@ -305,12 +264,14 @@ class TicketKeyRing:
 
     def knows(self, epoch: int) -> bool:
         """Whether there is a secret of that epoch."""
-        return bool(self._of(epoch))
+        with self._lock:
+            return bool(secrets_of(self._ratchets, epoch))
 
     def record(self, epoch: int) -> TicketKeyRecord:
         """The record of that epoch, which is accepted now, or later than those."""
         with self._lock:
-            secret = self._of(epoch)[0]
+            epoch = max(epoch, self.oldest)  # another thread may have gone on
+            secret = secrets_of(self._ratchets, epoch)[0]
             return TicketKeyRecord(
                 self.period,
                 epoch,
@@ -327,118 +288,93 @@ class TicketKeyRing:
         """Go on with these records, newest first, beside those that are still accepted.
 
         Raises DisagreementError for other periods or lifetimes, RollbackError for what is older
-        than the keys in use.
+        than the keys in use, FarOffError for what is much older than now.
         """
         if self._source is not None:
             for record in records:
                 check_agreement(record, self.period, self.ticket_lifetime)
+        if self._lock.mine:
+            raise RuntimeError("a signal handler has come in the middle of a change of keys")
         with self._lock:
-            self._refuse_rollback(records[0])
-            before = self._ratchets
+            held = self._ratchets
+            if held:
+                refuse_rollback(held, records[0], self._epoch)
             for record in reversed(records):
-                self._adopt(record)
-            self._advance(changed=True)
-            for ratchet in before:
-                if ratchet not in self._ratchets:
-                    ratchet.wipe()
+                held = with_record(held, record)
+            if held is not self._ratchets:
+                same = bool(self._ratchets) and held[0].generation == self.generation
+                self._turn(self._epoch_of(held, at_least=self._epoch if same else 0), held)
 
     def look(self) -> None:
         """Look at the source now. Its failure is counted, logged once a minute, and survived."""
         assert self._source is not None
         try:
-            self._source.look(self)
+            with self._looking:
+                self._source.look(self)
         except Exception as error:  # noqa: BLE001 - whatever it is, the keys at hand go on
-            self._note(error)
+            self.note(error)
 
-    def _note(self, error: Exception) -> None:
+    def note(self, error: BaseException) -> None:
+        """Count and log a failure of the source."""
         self._counts["ring_source_errors"] += 1
         warn("ticket keys", "the source of the ticket keys failed: %s", described(error))
 
     # -- how it turns -------------------------------------------------------------------------
 
-    @property
-    def _accepted(self) -> tuple[int, ...]:
-        return self._epoch, self._epoch - 1, self._epoch + 1
+    def _epoch_of(self, ratchets: Sequence[Ratchet], *, at_least: int) -> int:
+        """That of now, but for a host whose clock is behind: the first that there are keys of."""
+        first = min(ratchet.begin for ratchet in ratchets)
+        return max(int(ticket_key_record.now()) // self.period, at_least, first)
 
-    def _of(self, epoch: int) -> list[TicketSecret]:
-        """The secrets of an epoch: the newest record's that had begun, and those of records that
-        began together with it, if hosts could not agree on one.
-        """
-        begun = [ratchet for ratchet in self._ratchets if ratchet.begin <= epoch]
-        return [
-            ratchet.secret(epoch)
-            for ratchet in begun
-            if ratchet.begin == begun[0].begin and ratchet.oldest <= epoch
-        ]
-
-    def _refuse_rollback(self, record: TicketKeyRecord) -> None:
-        if not self._ratchets or any(ratchet.leads_to(record) for ratchet in self._ratchets):
-            return
-        newest = self._ratchets[0]
-        if (record.generation, record.start) < (newest.generation, newest.begin):
-            raise RollbackError("it holds keys that are older than those in use")
-
-    def _adopt(self, record: TicketKeyRecord) -> None:
-        held = self._ratchets
-        if any(ratchet.leads_to(record) for ratchet in held):
-            return
-        if held and record.generation < self.generation:
-            return
-        if held and record.generation > self.generation:
-            held = []
-        place = sum(ratchet.begin > record.start for ratchet in held)
-        self._ratchets = [*held[:place], Ratchet(record), *held[place:]]
-
-    def _advance(self, *, changed: bool = False) -> None:
+    def _advance(self) -> None:
         """Go on to the epoch of now, and wipe what has ended."""
+        if self._lock.mine:  # a signal handler, in the middle of a change: the keys at hand do
+            return
         with self._lock:
-            epoch = max(int(now()) // self.period, self._epoch)
-            first = min(ratchet.begin for ratchet in self._ratchets)
-            epoch = max(epoch, first)  # a host whose clock is ahead has begun with the next one
-            if epoch - max(ratchet.oldest for ratchet in self._ratchets) > MAX_STEPS:
-                if not self._epoch:
-                    raise ValueError(
-                        f"the ticket keys are more than {MAX_STEPS} periods old: begin with new "
-                        "ones (python -m gnutls_resume keys rotate)"
-                    )
+            epoch = self._epoch_of(self._ratchets, at_least=self._epoch)
+            try:
+                if epoch != self._epoch:
+                    self._turn(epoch, self._ratchets)
+            except FarOffError:
                 warn("ticket key clock", "the clock is too far ahead of the ticket keys")
-                epoch = self._epoch
-            if epoch == self._epoch and not changed:
-                return
-            self._turn(epoch)
+            if ticket_key_record.now() < (self._epoch - 1) * self.period:
+                warn("ticket key clock", "the ticket keys are ahead of the clock, and wait for it")
 
-    def _turn(self, epoch: int) -> None:
-        before = self._table.secrets[0] if self._epoch else None
-        self._epoch = epoch
+    def _turn(self, epoch: int, ratchets: Sequence[Ratchet]) -> None:
+        """Go on with these at that epoch. Raises FarOffError, and has changed nothing."""
         kept: list[Ratchet] = []
-        ended: list[Ratchet] = []
-        for ratchet in self._ratchets:
-            over = any(newer.begin < epoch for newer in kept)
-            (ended if over else kept).append(ratchet)
-        self._ratchets = kept
-        secrets = [secret for number in self._accepted for secret in self._of(number)]
-        self._table = TicketKeyTable(*secrets[:MAX_SECRETS])
-        self._until = (epoch + 1) * self.period
-        if before is not None and before is not self._table.secrets[0]:
+        for ratchet in ratchets:
+            ended = any(newer.begin < epoch for newer in kept)
+            twins = sum(newer.begin == ratchet.begin for newer in kept)
+            if not ended and twins < MAX_SECRETS:
+                kept.append(ratchet)
+        secrets = [it for number in accepted(epoch) for it in secrets_of(kept, number)]
+        table = TicketKeyTable(*secrets[:MAX_SECRETS])
+        gone = [ratchet for ratchet in self._ratchets if ratchet not in kept]
+        if self._epoch and table.secrets[0] is not self._table.secrets[0]:
             self._counts["ring_rotations"] += 1
+
+        self._ratchets, self._table, self._epoch = kept, table, epoch
+        self._until = (epoch + 1) * self.period
         for ratchet in kept:
             ratchet.forget(epoch - 1)
-        for ratchet in ended:
+        for ratchet in gone:
             ratchet.wipe()
 
     # -- the thread that looks at the source --------------------------------------------------
 
     def _watch(self) -> None:
-        """Start it, once a process: a forked child has none."""
+        """Start it, once a process: a forked child has none. Not a ``threading.Thread``: that
+        takes locks, which a signal handler's thread may hold.
+        """
         with self._lock:
             if self._watched_in == os.getpid():
                 return
             self._watched_in = os.getpid()
-            # Under a limit on threads, or at the interpreter's end: the keys at hand go on.
-            with contextlib.suppress(RuntimeError):
-                threading.Thread(
-                    target=watch, args=(weakref.ref(self),), name="ticket keys", daemon=True
-                ).start()
+            try:
+                _thread.start_new_thread(watch, (weakref.ref(self),))
+            except RuntimeError:  # a limit on threads, or the interpreter's end
+                self._watched_in = 0
 
     def __repr__(self) -> str:
         return f"<TicketKeyRing: epoch {self._epoch}, {len(self._table.secrets)} secrets>"
@@ -447,27 +383,20 @@ class TicketKeyRing:
         raise TypeError("a TicketKeyRing cannot be pickled or copied: it is secret")
 
 
-def check_agreement(record: TicketKeyRecord, period: int, ticket_lifetime: int) -> None:
-    if (record.period, record.ticket_lifetime) != (period, ticket_lifetime):
-        raise DisagreementError(
-            "all who share ticket keys need the same period and ticket_lifetime: here they are "
-            f"{period} and {ticket_lifetime} seconds, there {record.period} and "
-            f"{record.ticket_lifetime}"
-        )
-
-
 def watch(reference: "weakref.ref[TicketKeyRing]") -> None:
     """Look at a ring's source once a second, as long as there is the ring."""
     while (ring := reference()) is not None:
-        ring.expire()
+        try:
+            ring.expire()
+        except BaseException as error:  # noqa: BLE001 - what a provider may raise, too
+            ring.note(error)
         del ring
         time.sleep(LOOK_INTERVAL)
 
 
-def described(error: Exception) -> str:
-    """In words if it is ours or the system's; else only the type, for it may hold secrets."""
-    known = isinstance(error, OSError | ValueError | RollbackError)
-    return f"{type(error).__name__}: {error}" if known else type(error).__name__
+def described(error: BaseException) -> str:
+    """In words if they are ours; else only the type, for the words may hold secrets."""
+    return str(error) if isinstance(error, SourceError) else type(error).__name__
 
 
 rings: list[TicketKeyRing] = []  # the first is the process's

@@ -21,3 +21,10 @@ def check_count(name: str, value: object) -> None:
         raise TypeError(f"{name} must be int, not {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def check_timeout(timeout: object) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    if not 0 <= timeout <= LONGEST:  # also for what is not a number
+        raise ValueError(f"timeout must be from 0 to {LONGEST} seconds, not {timeout}")

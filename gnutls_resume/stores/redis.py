@@ -3,40 +3,42 @@
 Rules of this file:
 
 1. One round trip an operation, and nothing is ever sent twice. When a reply is lost nobody knows
-   whether its command was carried out: a second ``SET NX`` would be refused, or win twice.
+   whether its command was carried out: a second ``LPOP`` would take one more entry, a second
+   ``SET NX`` be refused by what the first has kept.
 2. An operation has one deadline, for all that it waits for: a free connection, the new one's
    greeting, each byte of the reply. redis-py's own limits are for each wait, so that a server
    which sends a byte now and then could hold a handshake for ever.
 3. After any fault no idle connection is kept. If the server was restarted all of them are dead,
    and each would cost a miss.
 4. A finaliser or a signal handler may run after any call here and use the store, in the thread
-   that is in the middle of a call. So there is no lock: a deque and a SimpleQueue need none.
+   that is in the middle of a call. So a lock is held by whoever uses its connection, and nobody
+   waits for one beyond the deadline. (SimpleQueue.get forgets its timeout under contention.)
 5. redis-py is known to this file only, and imported when the first store is made.
 """
 
 import functools
 import math
 import os
-import queue
+import random
 import re
+import sys
+import threading
 import time
 import weakref
 from binascii import hexlify
-from collections import deque
 from collections.abc import Callable, Iterator
-from types import UnionType
 from typing import Any, NoReturn, SupportsIndex
 
 from gnutls_resume.errors import StoreError
 from gnutls_resume.stores._arguments import check_bytes, check_count, check_ttl
 from gnutls_resume.stores.protocol import StoredEntry
 
-MAX_CONNECTIONS = 16  # of a process; ?max_connections= in the URL is another number
+MAX_CONNECTIONS = 32  # of a process; ?max_connections= in the URL is another number
 PATIENCE = 5.0  # seconds that one step of an operator's command may take
 STEP = 100  # keys that such a step asks for
 HIGHEST = 2**31 - 1  # entries on a stack; LTRIM takes no more than 2**63
 
-Expected = type | UnionType
+Check = Callable[[Any], bool]  # whether a reply is what it should be
 
 
 class RedisStore:
@@ -44,7 +46,7 @@ class RedisStore:
 
     `url` is redis-py's: ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, or
     ``unix:///path?db=0``, with redis-py's options after a question mark, such as
-    ``ssl_ca_certs``. Those that would wait longer or ask again have no effect. At most 16
+    ``ssl_ca_certs``. Those that would wait longer or ask again have no effect. At most 32
     connections are open at once, ``max_connections`` of the URL if it is there.
 
     An operation lasts at most `timeout` seconds and is never repeated; what goes wrong is a
@@ -79,10 +81,15 @@ class RedisStore:
         self._start()
         _stores.add(self)
 
+    @property
+    def timeout(self) -> float:
+        """How long an operation may last, in seconds."""
+        return self._timeout
+
     def get(self, key: bytes) -> bytes | None:
         """The value, which stays; None if there is none, or it has expired."""
         check_bytes("key", key)
-        [value] = self._ask(pack(b"GET", self._name(b"v", key)), bytes | None)
+        [value] = self._ask(pack(b"GET", self._name(b"v", key)), is_value)
         return value  # type: ignore[no-any-return]
 
     def put(self, key: bytes, value: bytes, ttl: float) -> None:
@@ -92,9 +99,9 @@ class RedisStore:
         check_ttl(ttl)
         name, lifetime = self._name(b"v", key), milliseconds(ttl)
         if lifetime:
-            self._ask(pack(b"SET", name, value, b"PX", b"%d" % lifetime), bytes)
+            self._ask(pack(b"SET", name, value, b"PX", b"%d" % lifetime), is_ok)
         else:
-            self._ask(pack(b"UNLINK", name), int)
+            self._ask(pack(b"UNLINK", name), is_number)
 
     def add(self, key: bytes, value: bytes, ttl: float) -> bool:
         """Make this the value if there is none. True only if Redis has said that it is kept."""
@@ -105,8 +112,8 @@ class RedisStore:
         if not lifetime:
             return False
         request = pack(b"SET", self._name(b"v", key), value, b"PX", b"%d" % lifetime, b"NX")
-        [answer] = self._ask(request, bytes | None)
-        return answer == b"OK"  # type: ignore[no-any-return]
+        [answer] = self._ask(request, is_ok_or_none)
+        return answer is not None
 
     def push(self, key: bytes, value: bytes, ttl: float, keep: int) -> None:
         """Put this on top of the stack for `ttl` seconds; its newest `keep` entries stay."""
@@ -129,18 +136,18 @@ class RedisStore:
             + pack(b"PEXPIRE", name, ms, b"GT")
             + pack(b"EXEC")
         )
-        self._ask(request, bytes, bytes, bytes, bytes, bytes, list)
+        self._ask(request, is_ok, is_queued, is_queued, is_queued, is_queued, is_list)
 
     def take(self, key: bytes) -> bytes | None:
         """Remove the top of the stack and return it; None if it has expired, or there is none."""
         check_bytes("key", key)
-        [entry] = self._ask(pack(b"LPOP", self._name(b"s", key)), bytes | None)
+        [entry] = self._ask(pack(b"LPOP", self._name(b"s", key)), is_value)
         return entry[8:] if entry is not None and lives(entry) else None
 
     def remove(self, key: bytes) -> None:
         """Forget the value and the stack."""
         check_bytes("key", key)
-        self._ask(pack(b"UNLINK", self._name(b"v", key), self._name(b"s", key)), int)
+        self._ask(pack(b"UNLINK", self._name(b"v", key), self._name(b"s", key)), is_number)
 
     def entries(self) -> Iterator[StoredEntry]:
         """What is there under this prefix, for operators. Redis goes on meanwhile.
@@ -150,18 +157,16 @@ class RedisStore:
         """
         for found in self._scan():
             request = b""
-            expected: list[Expected] = []
+            checks: list[Check] = []
             for name, match in found:
-                read = (
-                    pack(b"STRLEN", name)
-                    if match[1] == b"v"
-                    else pack(b"LRANGE", name, b"0", b"-1")
-                )
-                request += pack(b"PTTL", name) + read
-                expected += [int, int | list]
-            if not found:
-                continue
-            replies = iter(self._ask(request, *expected, timeout=PATIENCE))
+                request += pack(b"PTTL", name)
+                if match[1] == b"v":
+                    request += pack(b"STRLEN", name)
+                    checks += [is_number, is_number]
+                else:
+                    request += pack(b"LRANGE", name, b"0", b"-1")
+                    checks += [is_number, is_list]
+            replies = iter(self._ask(request, *checks, timeout=PATIENCE))
             for (_, match), left, content in zip(found, replies, replies, strict=True):
                 entry = described(bytes.fromhex(match[2].decode()), left, content)
                 if entry is not None:
@@ -170,14 +175,14 @@ class RedisStore:
     def clear(self) -> None:
         """Forget everything under this prefix, for operators. Each step may take 5 seconds."""
         for found in self._scan():
-            if found:
-                self._ask(pack(b"UNLINK", *(name for name, _ in found)), int, timeout=PATIENCE)
+            request = pack(b"UNLINK", *(name for name, _ in found))
+            self._ask(request, is_number, timeout=PATIENCE)
 
     def close(self) -> None:
         """Close the connections. A later call opens new ones."""
-        pool = self._pool
+        slots = self._slots
         self._start()
-        pool.disconnect()
+        disconnect(slots)
 
     def __repr__(self) -> str:
         return f"<RedisStore: {self._prefix.decode()}>"
@@ -190,110 +195,119 @@ class RedisStore:
         return b"%b%b{%b}" % (self._prefix, kind, hexlify(key))
 
     def _scan(self) -> Iterator[list[tuple[bytes, re.Match[bytes]]]]:
-        """The names under this prefix, a few at a time, each with its kind and key."""
+        """The names under this prefix, some at a time, each with its kind and key."""
         pattern = re.sub(rb"([][*?^\\-])", rb"\\\1", self._prefix) + b"[vs]{*}"
         ours = re.compile(re.escape(self._prefix) + rb"([vs])\{((?:[0-9a-f]{2})*)\}")
         cursor = b"0"
         while True:
             request = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % STEP)
-            match self._ask(request, list, timeout=PATIENCE):
+            match self._ask(request, is_list, timeout=PATIENCE):
                 case [[bytes(cursor), list(names)]]:
                     matches = ((name, ours.fullmatch(name)) for name in names)
-                    yield [(name, match) for name, match in matches if match]
+                    if found := [(name, match) for name, match in matches if match]:
+                        yield found
                 case _:
                     raise StoreError("Redis answered SCAN with something else")
             if cursor == b"0":
                 return
 
-    def _ask(self, request: bytes, *expected: Expected, timeout: float | None = None) -> list[Any]:
-        """Send packed commands, and return a reply to each, of the type that it should have."""
-        timeout = self._timeout if timeout is None else timeout
-        end = time.monotonic() + timeout
-        pool = self._pool
-        try:
-            pool.permits.get(timeout=timeout)
-        except queue.Empty:
-            raise StoreError(f"Redis: all {self._limit} connections are in use") from None
-        connection = None
+    def _ask(self, request: bytes, *checks: Check, timeout: float | None = None) -> list[Any]:
+        """Send packed commands, and return the reply to each, which has passed its check."""
+        end = time.monotonic() + (self._timeout if timeout is None else timeout)
+        handled = sys.exception()  # the caller's: what has gone wrong here does not follow from it
+        slots = self._slots
+        slot = free(slots, end)
         done = False
         try:
-            connection = pool.take(end)
-            if connection is None:
-                connection = self._make()
-                connection.deadline.end = end
-                connection.connect()
+            connection = slot.connected(self._make, end)
             connection.send_packed_command([request], check_health=False)
-            replies = [read(connection, kind) for kind in expected]
+            replies = [read(connection, check) for check in checks]
             done = True
         except Exception as error:  # noqa: BLE001 - a parser raises anything at what it is sent
-            fault = explained(error)
+            fault = explained(error, handled)
         else:
             return replies
         finally:
             # Also after Ctrl-C: the next caller would get this one's reply.
-            if done and pool is self._pool:
-                pool.idle.append(connection)
-            elif connection is not None:
-                connection.disconnect()
+            slot.leave(keep=done and slots is self._slots)
             if not done:
-                pool.disconnect()
-            pool.permits.put(None)
+                disconnect(slots)
         raise fault  # out of reach of the error, which may repeat what was sent
 
     def _start(self) -> None:
-        self._pool = Pool(self._limit)
+        self._slots = [Slot() for _ in range(self._limit)]
 
 
-class Pool:
-    """Connections that nobody uses, and as many permits as may be in use."""
+class Slot:
+    """A place for one connection, and the lock that its user holds."""
 
-    def __init__(self, limit: int) -> None:
-        self.idle: deque[Any] = deque()
-        self.permits: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(limit):
-            self.permits.put(None)
+    __slots__ = ("connection", "lock")
 
-    def take(self, end: float) -> Any:  # noqa: ANN401 - redis-py's types are not to be had
-        """The connection used last, until the time `end`; None if there is none that is open."""
-        while True:
-            try:
-                connection = self.idle.pop()
-            except IndexError:
-                return None
-            connection.deadline.end = end
-            try:
-                if not connection.can_read(timeout=0):
-                    return connection
-            except Exception:  # noqa: BLE001, S110 - closed, and redis-py has several ways to say so
-                pass
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: Any = None
+
+    def connected(self, make: Callable[[], Any], end: float) -> Any:  # noqa: ANN401
+        """The connection, a new one if there is none that is open, to be used until `end`."""
+        if self.connection is not None:
+            self.connection.deadline.end = end
+            if not self._is_fresh():
+                self.connection.disconnect()
+                self.connection = None
+        if self.connection is None:
+            self.connection = make()
+            self.connection.deadline.end = end
+            self.connection.connect()
+        return self.connection
+
+    def _is_fresh(self) -> bool:
+        """Whether nothing has come that nobody asked for, such as the connection's end."""
+        try:
+            return not self.connection.can_read(timeout=0)
+        except Exception:  # noqa: BLE001 - redis-py has several ways to say so
+            return False
+
+    def leave(self, *, keep: bool) -> None:
+        """Let others have this place, with its connection or without."""
+        connection = self.connection
+        if not keep:
+            self.connection = None
+        self.lock.release()
+        if not keep and connection is not None:
             connection.disconnect()
 
-    def disconnect(self) -> None:
-        """Close all that nobody uses."""
-        while True:
-            try:
-                connection = self.idle.pop()
-            except IndexError:
-                return
-            connection.disconnect()
+
+def free(slots: list[Slot], end: float) -> Slot:
+    """One that nobody uses, now locked: the first, so that no more are opened than are needed."""
+    for slot in slots:
+        if slot.lock.acquire(blocking=False):
+            return slot
+    slot = random.choice(slots)  # noqa: S311 - no secret; they are in use for equally long
+    if not slot.lock.acquire(timeout=max(0, end - time.monotonic())):
+        raise StoreError(f"Redis: all {len(slots)} connections are in use")
+    return slot
+
+
+def disconnect(slots: list[Slot]) -> None:
+    """Close all that nobody uses."""
+    for slot in slots:
+        if slot.lock.acquire(blocking=False):
+            slot.leave(keep=False)
 
 
 class Deadline:
-    """When the operation that uses a connection must end, and in which process."""
+    """When the operation that uses a connection must end."""
 
-    __slots__ = ("end", "pid")
+    __slots__ = ("end",)
 
     def __init__(self) -> None:
         self.end = 0.0
-        self.pid = os.getpid()
 
     def left(self) -> float:
         """Seconds that a wait may still take: above 0, for a 0 means to socket not to wait."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the store's time is over")
-        if os.getpid() != self.pid:  # forked in the middle of a call: the parent reads the reply
-            raise ConnectionAbortedError("the connection is the parent's")
         return left
 
 
@@ -333,7 +347,13 @@ class Bounded:
 
     def __init__(self, **options: object) -> None:
         self.deadline = Deadline()
+        self.socket: BoundedSocket | None = None
         super().__init__(**options)
+
+    def abandon(self) -> None:
+        """Close this process's copy of the socket, and nothing else."""
+        if self.socket is not None:
+            self.socket.close()
 
     @property
     def socket_timeout(self) -> float:
@@ -346,7 +366,8 @@ class Bounded:
     socket_connect_timeout = socket_timeout  # asked anew for each of a name's addresses
 
     def _connect(self) -> BoundedSocket:
-        return BoundedSocket(super()._connect(), self.deadline)  # type: ignore[misc]
+        self.socket = BoundedSocket(super()._connect(), self.deadline)  # type: ignore[misc]
+        return self.socket
 
 
 @functools.cache
@@ -358,12 +379,13 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
     """What makes connections to this URL, and how many there may be."""
     if not isinstance(url, str):
         raise TypeError(f"url must be str, not {type(url).__name__}")
+    needed = "RedisStore needs redis-py 5 or later: pip install gnutls_resume[redis]"
     try:
         import redis.connection  # noqa: PLC0415 - rule 5
     except ImportError as error:
-        raise ImportError(
-            'RedisStore needs redis-py: pip install "gnutls_resume[redis]"'
-        ) from error
+        raise ImportError(needed) from error
+    if int(redis.__version__.partition(".")[0]) < 5:  # noqa: PLR2004
+        raise ImportError(needed)
 
     made = None
     # The error's text may be a piece of the password; so ours does not follow from it.
@@ -374,7 +396,9 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
         kind = options.pop("connection_class", redis.connection.Connection)
         options |= {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
         options |= {"retry": None, "retry_on_timeout": False, "retry_on_error": []}
-        make = functools.partial(connection, bounded(kind), options)
+        if kind is redis.connection.SSLConnection and options.get("ssl_cert_reqs") != "none":
+            options.setdefault("ssl_check_hostname", True)  # redis-py 5 does not check by itself
+        make = functools.partial(new_connection, bounded(kind), options)
         made = make()
     except Exception:  # noqa: BLE001, S110
         pass
@@ -384,7 +408,7 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
     return make, limit
 
 
-def connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
+def new_connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
     made = kind(**options)
     # Two round trips that tell the server of redis-py. How to refuse them differs between its
     # versions, and the parameters of one are unknown to, or deprecated in, another.
@@ -394,16 +418,15 @@ def connection(kind: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401
 
 def pack(*words: bytes) -> bytes:
     """A command as Redis reads it."""
-    return b"*%d\r\n" % len(words) + b"".join(
-        [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-    )
+    packed = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"*%d\r\n%b" % (len(words), b"".join(packed))
 
 
-def read(connection: Any, kind: Expected) -> Any:  # noqa: ANN401
-    """The next reply, if it is of this type. Errors in a transaction's reply are raised too."""
+def read(connection: Any, check: Check) -> Any:  # noqa: ANN401
+    """The next reply. Errors are raised, those in a transaction's reply too."""
     reply = connection.read_response()
-    if not isinstance(reply, kind):
-        raise TypeError(f"a reply of type {type(reply).__name__}")
+    if not check(reply):
+        raise ValueError("another reply than Redis gives to this command")
     if isinstance(reply, list):
         for part in reply:
             if isinstance(part, Exception):
@@ -411,8 +434,35 @@ def read(connection: Any, kind: Expected) -> Any:  # noqa: ANN401
     return reply
 
 
-def explained(error: Exception) -> StoreError:
-    """What has happened, without the server's text: it may repeat commands, and so values."""
+def is_value(reply: object) -> bool:
+    return reply is None or isinstance(reply, bytes)
+
+
+def is_ok(reply: object) -> bool:
+    return reply == b"OK"
+
+
+def is_ok_or_none(reply: object) -> bool:
+    return reply is None or reply == b"OK"
+
+
+def is_queued(reply: object) -> bool:
+    return reply == b"QUEUED"
+
+
+def is_number(reply: object) -> bool:
+    return isinstance(reply, int)
+
+
+def is_list(reply: object) -> bool:
+    return isinstance(reply, list)
+
+
+def explained(error: Exception, handled: BaseException | None) -> StoreError:
+    """What has happened, without the server's text: it may repeat commands, and so values.
+
+    redis-py raises errors of its own while it handles those of the socket, which say more.
+    """
     text = str(error)
     if "'pexpire'" in text.lower():
         return StoreError("Redis: RedisStore needs Redis 7.0 or later, or Valkey")
@@ -421,7 +471,7 @@ def explained(error: Exception) -> StoreError:
         what.append(code[0])
     cause = error if isinstance(error, OSError) else error.__context__
     fault = StoreError()
-    if isinstance(cause, OSError):
+    if isinstance(cause, OSError) and cause is not handled:
         fault.__cause__ = cause
         if cause is not error:
             what.append(f"({type(cause).__name__})")
@@ -481,9 +531,17 @@ _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
 def _start_again() -> None:
-    """In a forked child: the connections are the parent's, and so is the lock in the queue."""
+    """In a forked child: the connections are the parent's, and its threads hold the locks.
+
+    The sockets are closed even if this thread is in the middle of a call, in a signal handler:
+    it would read what the parent waits for.
+    """
     for store in _stores:
-        store._start()  # noqa: SLF001 - the same file
+        slots = store._slots  # noqa: SLF001 - the same file
+        store._start()  # noqa: SLF001
+        for slot in slots:
+            if slot.connection is not None:
+                slot.connection.abandon()
 
 
 os.register_at_fork(after_in_child=_start_again)

@@ -57,7 +57,7 @@ def test_forked_child_finds_a_lock_free_that_another_thread_holds(lock: Lock) ->
     child = os.fork()
     if child == 0:
         # In the thread that forked: a new one may be called like the one that held it.
-        os._exit(not lock._lock.acquire(blocking=False))
+        os._exit(not lock.acquire(blocking=False))
     _, status = os.waitpid(child, 0)
     assert not free(lock), "in the parent it is held"
     done.set()

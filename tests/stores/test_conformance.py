@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis_server import redis_server
@@ -14,6 +15,7 @@ from gnutls_resume import testing
 from gnutls_resume.stores import MemoryStore
 from gnutls_resume.stores.guard import Guard
 from gnutls_resume.stores.redis import RedisStore
+from gnutls_resume.stores.sqlite import SQLiteStore
 from gnutls_resume.testing import STORE_CASES, check_store
 
 LONG = 3600  # seconds
@@ -39,9 +41,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize("case", STORE_CASES)
 def test_redis_store(case: str, redis_url: str) -> None:
     def make() -> RedisStore:
-        return RedisStore(redis_url, prefix=f"{secrets.token_hex(8)}:", timeout=5)
+        return RedisStore(redis_url, prefix=f"{secrets.token_hex(8)}:", timeout=20)
 
     check_store(make, cases=[case])
+
+
+@pytest.mark.parametrize("case", STORE_CASES)
+def test_sqlite_store(case: str, tmp_path: Path) -> None:
+    check_store(lambda: SQLiteStore(tmp_path / "sessions.db"), cases=[case])
 
 
 def test_there_are_at_least_sixty_cases() -> None:

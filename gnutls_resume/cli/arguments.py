@@ -1,0 +1,64 @@
+"""What the commands have in common: stores and keys by their names, times in words."""
+
+import argparse
+import os
+import stat
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gnutls_resume import RedisStore, SealingKey, SQLiteStore
+
+URLS = ("redis://", "rediss://", "unix://")
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OPERATORS_TIMEOUT = 5.0  # seconds; no handshake waits here
+RAW, HEX = 32, 64  # bytes of a sealing key file
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", help="the path of an SQLite store, or a Redis URL")
+    add_sealing_key(parser)
+
+
+def add_sealing_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sealing-key",
+        metavar="FILE",
+        type=Path,
+        help="the file of the sealing key: 32 random bytes, or 64 hexadecimal digits",
+    )
+
+
+def store_of(where: str) -> SQLiteStore | RedisStore:
+    """The store of that name. Raises FileNotFoundError rather than begin a new one."""
+    if where.startswith(URLS):
+        return RedisStore(where, timeout=OPERATORS_TIMEOUT)
+    if not os.path.exists(where):  # noqa: PTH110
+        raise FileNotFoundError(f"there is no store {where}")
+    return SQLiteStore(where, timeout=OPERATORS_TIMEOUT)
+
+
+def sealing_key_of(path: Path | None) -> SealingKey | None:
+    """The key in a file. Raises OSError, ValueError for one that others can read or is no key."""
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & OTHERS:
+            raise PermissionError(f"others can read the sealing key {path}: chmod 600 {path}")
+        raw = file.read(HEX + 2)
+    if len(raw) != RAW:
+        raw = bytes.fromhex(raw.decode("ascii", "replace").strip())
+    return SealingKey(raw)
+
+
+def in_words(seconds: float) -> str:
+    """Unix seconds as a date and a time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows in columns; the first has their names."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
