@@ -41,7 +41,7 @@ from gnutls_resume.binding import Credentials, Session, _callbacks
 from gnutls_resume.binding import session as session_module
 from gnutls_resume.resumption import lock
 from gnutls_resume.stores import guard
-from gnutls_resume.stores.guard import GRACE, Guard
+from gnutls_resume.stores.guard import HANGING, Guard
 
 BY_ID, FULL = HandshakeKind.RESUMED_SESSION_ID, HandshakeKind.FULL
 LOOKUPS = "store_hits", "store_misses", "store_errors"
@@ -288,7 +288,7 @@ def test_store_that_hangs_delays_only_the_handshakes_that_wait_for_it(
         found = context._resuming.database
         assert found is not None
         assert isinstance(found.store, Guard)
-        time.sleep(found.store.deadline + 2 * GRACE)  # by then it counts as hanging
+        time.sleep(found.store.deadline * (HANGING + 1))  # by then it counts as hanging
         for _ in range(10):
             assert visit(context, data).server.miss_reason is MissReason.STORE_ERROR
         assert waiting == [], "they have not waited for it"
