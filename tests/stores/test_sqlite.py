@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -1110,6 +1111,31 @@ def test_a_file_without_rights_is_an_error_and_passes(path: Path) -> None:
 
     SQLiteStore(path).close()
     assert in_children([call]) == [[True, b"value"] * 4 + [b"new"]]
+
+
+def test_failures_leave_nothing_for_the_garbage_collector(store: SQLiteStore, path: Path) -> None:
+    """Frames of failed calls hold keys and values."""
+
+    def left() -> list[object]:
+        return [thing for thing in gc.get_objects() if isinstance(thing, sqlite.Opening)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        path.parent.chmod(0o777)
+        for _ in range(3):
+            with suppress(StoreError):
+                store.get(A)
+        assert left() == []
+        path.parent.chmod(0o700)
+        with held(path):
+            for _ in range(3):
+                with suppress(StoreBusyError):
+                    store.put(A, b"value", TTL)
+        frames = [thing for thing in gc.get_objects() if isinstance(thing, types.FrameType)]
+        assert [frame for frame in frames if frame.f_code.co_filename == sqlite.__file__] == []
+    finally:
+        gc.enable()
 
 
 def test_errors_do_not_show_what_is_kept(store: SQLiteStore, path: Path) -> None:
