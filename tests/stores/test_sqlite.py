@@ -1154,6 +1154,8 @@ from gnutls_resume.stores.sqlite import SQLiteStore
 folder = sys.argv[1]
 os.chmod(folder, 0o700)
 store = SQLiteStore(folder + "/sessions.db")
+store.get(b"")
+connection = store._connection
 kept, failures = [], 0
 for number in range(2000):
     key = b"%d" % number
@@ -1163,6 +1165,7 @@ for number in range(2000):
     except StoreError:
         failures += 1
 assert kept and failures, (len(kept), failures)
+assert store._connection is connection  # a new one might not be had
 assert all(store.get(key) == key * 500 for key in kept)  # it can still be read
 os.truncate(folder + "/other", 0)
 for number in range(100):
