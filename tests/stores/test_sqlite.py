@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -1112,6 +1113,31 @@ def test_a_file_without_rights_is_an_error_and_passes(path: Path) -> None:
     assert in_children([call]) == [[True, b"value"] * 4 + [b"new"]]
 
 
+def test_failures_leave_nothing_for_the_garbage_collector(store: SQLiteStore, path: Path) -> None:
+    """Frames of failed calls hold keys and values."""
+
+    def left() -> list[object]:
+        return [thing for thing in gc.get_objects() if isinstance(thing, sqlite.Opening)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        path.parent.chmod(0o777)
+        for _ in range(3):
+            with suppress(StoreError):
+                store.get(A)
+        assert left() == []
+        path.parent.chmod(0o700)
+        with held(path):
+            for _ in range(3):
+                with suppress(StoreBusyError):
+                    store.put(A, b"value", TTL)
+        frames = [thing for thing in gc.get_objects() if isinstance(thing, types.FrameType)]
+        assert [frame for frame in frames if frame.f_code.co_filename == sqlite.__file__] == []
+    finally:
+        gc.enable()
+
+
 def test_errors_do_not_show_what_is_kept(store: SQLiteStore, path: Path) -> None:
     store.put(b"SECRET", b"SECRET", TTL)
     with held(path), pytest.raises(StoreError) as raised:
@@ -1128,6 +1154,8 @@ from gnutls_resume.stores.sqlite import SQLiteStore
 folder = sys.argv[1]
 os.chmod(folder, 0o700)
 store = SQLiteStore(folder + "/sessions.db")
+store.get(b"")
+connection = store._connection
 kept, failures = [], 0
 for number in range(2000):
     key = b"%d" % number
@@ -1137,6 +1165,7 @@ for number in range(2000):
     except StoreError:
         failures += 1
 assert kept and failures, (len(kept), failures)
+assert store._connection is connection  # a new one might not be had
 assert all(store.get(key) == key * 500 for key in kept)  # it can still be read
 os.truncate(folder + "/other", 0)
 for number in range(100):
