@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from gnutls_resume.stores.sqlite import SQLiteStore
 
 from gnutls_resume import SealingKey, TicketKeyRing
 from gnutls_resume.cli import main
+from gnutls_resume.stores.sqlite import SQLiteStore
 
 Captured = pytest.CaptureFixture[str]
 
