@@ -15,7 +15,7 @@ import gnutls_resume
 
 
 def make_context(options: argparse.Namespace) -> gnutls_resume.SSLContext:
-    sessions = gnutls_resume.SQLiteStore(options.sessions) if options.sessions else None
+    sessions = gnutls_resume.SQLiteStore(options.sessions, timeout=1) if options.sessions else None
     context = gnutls_resume.create_default_context(cafile=options.trust, sessions=sessions)
     if options.tls:
         version = ssl.TLSVersion["TLSv" + options.tls.replace(".", "_")]

@@ -19,8 +19,11 @@ import gnutls_resume
 ENDS = {signal.SIGTERM, signal.SIGINT}
 
 
-def open_store(place: str) -> gnutls_resume.Store:
-    return gnutls_resume.RedisStore(place) if "://" in place else gnutls_resume.SQLiteStore(place)
+def open_store(place: str | None, timeout: float) -> gnutls_resume.Store:
+    if place is None:
+        return gnutls_resume.MemoryStore()
+    kind = gnutls_resume.RedisStore if "://" in place else gnutls_resume.SQLiteStore
+    return kind(place, timeout=timeout)
 
 
 def read_sealing_key(path: str) -> gnutls_resume.SealingKey:
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--no-tickets", action="store_true", help="sessions in the store only")
     parser.add_argument("--sessions", metavar="STORE", help="an SQLite file, or a redis:// URL")
     parser.add_argument("--sealing-key", metavar="FILE", help="for the sessions; Redis needs it")
+    parser.add_argument("--store-timeout", type=float, default=0.05, help="seconds (default 0.05)")
     parser.add_argument("--priority", help="a GnuTLS priority string, without versions")
     options = parser.parse_args()
 
@@ -84,7 +88,7 @@ def main() -> None:
     )
     context = gnutls_resume.create_default_context(
         ssl.Purpose.CLIENT_AUTH,
-        sessions=open_store(options.sessions) if options.sessions else gnutls_resume.MemoryStore(),
+        sessions=open_store(options.sessions, options.store_timeout),
         sealing_key=read_sealing_key(options.sealing_key) if options.sealing_key else None,
         ticket_keys=None if options.no_tickets else keys,
         priority=options.priority,

@@ -75,7 +75,7 @@ class OpenSSL:
         return match[1] == "Reused"
 
 
-CLIENTS: dict[str, type[Client]] = {"gnutls_resume": Ours, "ssl": Stock, "openssl": OpenSSL}
+CLIENTS: list[type[Client]] = [Ours, Stock, OpenSSL]
 
 
 def fetch(
