@@ -282,7 +282,7 @@ def test_nagle_s_algorithm_is_off(store: RedisStore) -> None:
         "redis://:s3cr3t@127.0.0.1:65536",
         "redis://:s3cr3t@[127.0.0.1:6379",
         "redis://:s3cr3t@127.0.0.1?db=one",
-        "redis://:s3cr3t@127.0.0.1?pasword=s3cr3t",
+        "redis://:s3cr3t@127.0.0.1?pass=s3cr3t",
         "rediss://:s3cr3t@127.0.0.1?ssl_cert_reqs=s3cr3t",
         "redis+sentinel://:s3cr3t@127.0.0.1",
     ],

@@ -169,7 +169,7 @@ def test_a_path_is_text(name: object) -> None:
         SQLiteStore(name)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["a b?c#d%20e.db", "ключ.db", "'; --.db", "caf\udce9.db"])
+@pytest.mark.parametrize("name", ["a b?c#d%20e.db", "ключ.db", "'; --.db", "no\udce9l.db"])
 def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
     with closing(SQLiteStore(tmp_path / name)) as store:
         store.put(A, b"value", TTL)
