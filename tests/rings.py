@@ -5,6 +5,12 @@ anything.
 """
 
 import hmac
+import mmap
+import os
+import signal
+import sys
+import traceback
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -34,6 +40,58 @@ class Clock:
     def go_to(self, epoch: float, period: int = PERIOD) -> None:
         """To that epoch's first moment; 7.5 is the middle of number 7."""
         self.seconds = float(epoch * period)
+
+
+class SharedClock(Clock):
+    """One for this process and those that are forked from it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._memory = memoryview(mmap.mmap(-1, 8)).cast("d")  # read and written whole
+        super().__init__(monkeypatch)
+
+    @property
+    def seconds(self) -> float:
+        return self._memory[0]
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._memory[0] = seconds
+
+
+class Processes:
+    """A function in forked processes, called with each one's number; what it returns, as bytes."""
+
+    def __init__(self, work: Callable[[int], bytes], count: int) -> None:
+        self.children: list[tuple[int, int]] = []
+        for number in range(count):
+            reader, writer = os.pipe()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+                child = os.fork()
+            if child == 0:
+                try:
+                    signal.alarm(60)
+                    os.write(writer, work(number))
+                    os._exit(0)
+                except BaseException:
+                    traceback.print_exc(file=sys.__stderr__)
+                    sys.__stderr__.flush()
+                finally:
+                    os._exit(1)
+            os.close(writer)
+            self.children.append((child, reader))
+
+    def join(self) -> list[bytes]:
+        results = []
+        for child, reader in self.children:
+            with os.fdopen(reader, "rb") as file:
+                results.append(file.read())
+            assert os.waitpid(child, 0)[1] == 0
+        return results
+
+
+def in_processes(work: Callable[[int], bytes], count: int) -> list[bytes]:
+    return Processes(work, count).join()
 
 
 def expand(secret: bytes, info: bytes, size: int = 32) -> bytes:

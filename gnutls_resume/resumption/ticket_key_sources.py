@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -164,6 +165,8 @@ def write_key_file(path: Path, record: TicketKeyRecord, *, replace: bool) -> Sta
                 owner = path.stat()
                 if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            at = time.time_ns()  # finer than what the kernel notes, so that no change is missed
+            os.utime(descriptor, ns=(at, at))
             written = stamp(os.fstat(descriptor))
         if replace:
             temporary.rename(path)
