@@ -216,7 +216,7 @@ class Engine:
             session.ticket_derive(ring.table(), policy)
             lifetime = ring.ticket_lifetime
         session.db_set_cache_expiration(lifetime)
-        if resuming.database is not None and Version.TLS1_2 in settings.versions:
+        if resuming.database is not None:
             self._visit = resuming.database.serve(session, policy)
 
     def _switch(self, context: "SSLContext") -> None:

@@ -422,6 +422,9 @@ def test_session_that_is_found_and_not_resumed_makes_nobody_somebody_else(
         wire.handshake().exchange()
         expected = shown.der if shown else None
         assert wire.resumed == (False, False)
+        by_ticket_of_tls12 = (version, way) == (TLS12, TICKET)  # which is not even looked at
+        reason = MissReason.KEY_UNKNOWN if by_ticket_of_tls12 else MissReason.REFUSED
+        assert wire.server.miss_reason is reason
         assert wire.server.getpeercert(True) == expected
         assert wire.server.getpeercert() == (None if shown is None else wire.server.getpeercert())
         assert wire.server._sslobj._session.certificate_get_peers() == ([expected] if shown else [])
