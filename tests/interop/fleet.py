@@ -1,6 +1,6 @@
-"""Clients that come back to a fleet of servers, each time to another worker.
+"""What workers share, and clients that come back to them, each time to another one.
 
-Three programs keep their sessions in three ways: our context by itself, the standard library's by
+Three clients keep their sessions in three ways: our context by itself, the standard library's by
 hand, openssl in a file.
 """
 
@@ -9,19 +9,56 @@ import re
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pytest
 from conftest import HOST, Certificates
-from interop.programs import REQUEST, SECONDS, Program, Way, find, run
+from interop.programs import REQUEST, SECONDS, WAYS, Program, Way, find, run
+from redis_server import redis_server
 from wrapped import client_context
 
 from gnutls_resume import MemoryStore
 
 WORKERS = 4
 TIMES = 40  # that a client comes back
+CASES = {
+    "tls12-by-ticket": (WAYS["tls12-by-ticket"], "sqlite"),
+    "tls13-by-ticket": (WAYS["tls13-by-ticket"], "sqlite"),
+    "tls12-by-id-sqlite": (WAYS["tls12-by-id"], "sqlite"),
+    "tls12-by-id-redis": (WAYS["tls12-by-id"], "redis"),
+}
+"""How clients resume, and where the workers keep sessions."""
+
+Case = tuple[Way, str]
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Files and stores that all workers are given."""
+
+    ticket_keys: Path
+    sealing_key: Path
+    sessions: dict[str, str]
+
+
+@contextmanager
+def sharing(folder: Path) -> Iterator[Shared]:
+    """New ones, and a Redis that runs."""
+    ticket_keys, sealing_key = folder / "ticket.keys", folder / "sealing.key"
+    done = run(sys.executable, "-m", "gnutls_resume", "keys", "new", ticket_keys)
+    assert done.returncode == 0, done.stderr
+    sealing_key.write_bytes(os.urandom(32))
+    with redis_server(folder) as redis:
+        sessions = {"sqlite": str(folder / "sessions.db"), "redis": redis.url}
+        yield Shared(ticket_keys, sealing_key, sessions)
 
 
 class Client(Protocol):
@@ -82,10 +119,9 @@ def fetch(
     context: ssl.SSLContext, port: int, session: ssl.SSLSession | None = None
 ) -> tuple[bool, ssl.SSLSession | None]:
     """Whether the connection was resumed, and the session for the next one."""
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as sock,
-        context.wrap_socket(sock, server_hostname=HOST, session=session) as tls,
-    ):
+    sock = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the server may be waiting for more
+    with sock, context.wrap_socket(sock, server_hostname=HOST, session=session) as tls:
         tls.sendall(REQUEST.encode())
         page = tls.recv(16384)
         # Now: if the server ends without a close_notify, OpenSSL forgets it.
@@ -96,8 +132,26 @@ def fetch(
         return bool(tls.session_reused), session
 
 
+def assert_workers_resume(
+    clients: list[Client],
+    program: Program,
+    port: int,
+    *,
+    before: bool = False,
+    served: str = r"^worker (\d+)",
+) -> None:
+    """40 of 40 connections of each client resume, but for one if there were none before; and each
+    connection is another worker's.
+    """
+    full = [] if before else [False]
+    for client in clients:
+        resumed, workers = come_back(client, program, port, len(full) + TIMES, served)
+        assert resumed == full + TIMES * [True], program.output
+        assert len(workers) == WORKERS
+
+
 def come_back(
-    client: Client, program: Program, port: int, count: int, served: str = r"^worker (\d+)"
+    client: Client, program: Program, port: int, count: int, served: str
 ) -> tuple[list[bool], set[int]]:
     """Whether each of `count` connections was resumed, and which processes served them.
 
