@@ -4,9 +4,9 @@ Rules of this file:
 
 1. Nothing here opens a database that exists. Whoever closes a descriptor of a file gives up all
    locks (fcntl(2)) that his process holds on it, those of SQLite included.
-2. Only who holds ``locked`` creates a database, moves one aside, connects to one or closes it.
-   Else SQLite could open the database of one and the write-ahead log of another, and make one of
-   both, or delete the log of another when it closes one.
+2. Who creates a database or moves one aside holds ``locked``; who connects to one or closes it
+   holds it too, shared. Else SQLite could open the database of one and the write-ahead log of
+   another, and make one of both, or delete the log of another when it closes one.
 """
 
 import fcntl
@@ -115,9 +115,9 @@ def remove(path: str, those: dict[str, Identity | None]) -> None:
 
 
 @contextmanager
-def locked(path: str, patience: float = 0) -> Iterator[None]:
-    """Hold the lock of the database at `path`. BlockingIOError if another process does, for so
-    many seconds.
+def locked(path: str, patience: float = 0, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of the database at `path`, perhaps with others. BlockingIOError if it is not
+    to be had for so many seconds.
     """
     name = path + "-lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -128,10 +128,11 @@ def locked(path: str, patience: float = 0) -> Iterator[None]:
             raise PermissionError(f"{name} is not a file of this user: choose another path")
         if stat.S_IMODE(status.st_mode) != MODE:
             os.fchmod(descriptor, MODE)  # whatever the umask is
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         end = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= end:

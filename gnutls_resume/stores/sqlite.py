@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import chain, starmap
 from typing import Any, NoReturn, SupportsIndex
 from urllib.parse import quote
@@ -327,24 +327,48 @@ class SQLiteStore:
     def _connect(self) -> sqlite3.Connection:
         files.check_folder(self._path)
         files.check_files(self._path)  # before a lock is put beside somebody else's
-        with files.locked(self._path):
-            file = files.check_files(self._path)
-            if self._damaged and self._damaged[0] == file is not None:
-                _, damage = self._damaged
-                target = files.move_aside(self._path)
-                logger.warning(DAMAGE, self._path, damage, target)
-                file = None
-            if file is None:
-                files.create(self._path)
-                file = files.check_files(self._path)
-            self._file = file
-            connection = connect(self._path, self._max_entries)
-            if file is None or files.check_files(self._path) != file:
+        with files.locked(self._path, shared=True):
+            connection = self._connect_if_sound()
+        if connection is None:
+            with files.locked(self._path):
+                self._make()
+                connection = self._connect_if_sound()
+        if connection is None:
+            raise BlockingIOError("the file was removed at this moment")
+        return connection
+
+    def _connect_if_sound(self) -> sqlite3.Connection | None:
+        file = files.check_files(self._path)
+        if file is None or (self._damaged and self._damaged[0] == file):
+            return None
+        self._file = file
+        connection = connect(self._path)
+        try:
+            if not has_tables(connection, self._path):
                 connection.close()
+                return None
+            prepare(connection, self._max_entries)
+            if files.check_files(self._path) != file:
                 raise BlockingIOError("the file was replaced at this moment")
-            self._beside = files.beside(self._path)
-            self._damaged = None
-            return connection
+        except BaseException:
+            connection.close()
+            raise
+        self._beside = files.beside(self._path)
+        self._damaged = None
+        return connection
+
+    def _make(self) -> None:
+        file = files.check_files(self._path)
+        if self._damaged and self._damaged[0] == file is not None:
+            _, damage = self._damaged
+            target = files.move_aside(self._path)
+            logger.warning(DAMAGE, self._path, damage, target)
+            file = None
+        if file is None:
+            files.create(self._path)
+        with closing(connect(self._path)) as connection:
+            if not has_tables(connection, self._path):
+                make_tables(connection)
 
     def _abandon_opening(self) -> None:
         """Of a call that did not wait to its end."""
@@ -416,35 +440,31 @@ class Opening:
             self._running.release()
 
 
-def connect(path: str, max_entries: int) -> sqlite3.Connection:
-    """A connection to the database, whose tables are made if there is nothing in it."""
-    connection = sqlite3.connect(
+def connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode=rw",  # or SQLite would make it for all to read
         uri=True,
         timeout=0,
         isolation_level=None,
         check_same_thread=False,
     )
-    try:
-        if not check_schema(path, connection):
-            make_tables(connection)
-        [(mode,)] = connection.execute("PRAGMA journal_mode = WAL")
-        if mode != "wal":
-            raise sqlite3.NotSupportedError("no write-ahead log can be kept here")
-        for setting in (
-            "synchronous = NORMAL",
-            "secure_delete = ON",
-            "temp_store = MEMORY",
-            f"wal_autocheckpoint = {LOG_SIZE // sql.PAGE}",
-        ):
-            connection.execute(f"PRAGMA {setting}")
-        for statement in sql.of_one_connection(max_entries):
-            connection.execute(statement)
-        connection.text_factory = no_text
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+
+
+def prepare(connection: sqlite3.Connection, max_entries: int) -> None:
+    """What each connection needs. NotSupportedError where there can be no write-ahead log."""
+    [(mode,)] = connection.execute("PRAGMA journal_mode = WAL")
+    if mode != "wal":
+        raise sqlite3.NotSupportedError("no write-ahead log can be kept here")
+    for setting in (
+        "synchronous = NORMAL",
+        "secure_delete = ON",
+        "temp_store = MEMORY",
+        f"wal_autocheckpoint = {LOG_SIZE // sql.PAGE}",
+    ):
+        connection.execute(f"PRAGMA {setting}")
+    for statement in sql.of_one_connection(max_entries):
+        connection.execute(statement)
+    connection.text_factory = no_text
 
 
 def close(connection: sqlite3.Connection, path: str) -> None:
@@ -452,15 +472,15 @@ def close(connection: sqlite3.Connection, path: str) -> None:
     be that of a new database by now.
     """
     try:
-        with files.locked(path, CLOSING):
+        with files.locked(path, CLOSING, shared=True):
             connection.close()
     except (OSError, sqlite3.Error):
         with suppress(sqlite3.Error):
             connection.close()
 
 
-def check_schema(path: str, connection: sqlite3.Connection) -> bool:
-    """True if the tables are there, False if there is nothing at all, else an exception."""
+def has_tables(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the tables are there; False if there is nothing at all, else an exception."""
     [(application,)] = connection.execute("PRAGMA application_id")
     [(version,)] = connection.execute("PRAGMA user_version")
     found = set(chain.from_iterable(connection.execute("SELECT sql FROM sqlite_master")))

@@ -346,7 +346,7 @@ def test_a_file_is_made_only_where_there_is_none(path: Path) -> None:
             _database_file.create(str(path))
         path.unlink()
     with pytest.raises(sqlite3.OperationalError):
-        sqlite.connect(str(path), 1)
+        sqlite.connect(str(path)).execute(_sql.COUNT)
     assert files(path) == set()
 
 
