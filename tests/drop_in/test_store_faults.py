@@ -55,6 +55,7 @@ class Faulty:
     """Keeps what it is told, unless it is told to do something else."""
 
     private = exposed = False
+    timeout = 10.0  # seconds: on a busy computer the guard is to wait
 
     def __init__(self, fault: Callable[[str, bytes], Any] | None = None, *verbs: str) -> None:
         self.inner = MemoryStore()
@@ -271,6 +272,7 @@ def test_store_that_hangs_delays_only_the_handshakes_that_wait_for_it(
 ) -> None:
     entered, go_on = threading.Event(), threading.Event()
     store = Faulty()
+    store.timeout = 0.1
     context = server(certificates, store)
     data = learn(context)
 

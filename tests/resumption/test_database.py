@@ -55,6 +55,7 @@ class Shelf:
     """A store that a test can reach into. It forgets nothing by itself."""
 
     private = False
+    timeout = 10  # seconds: on a busy computer the guard is to wait
 
     def __init__(self, *, exposed: bool = False) -> None:
         self.exposed = exposed

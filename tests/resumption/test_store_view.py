@@ -28,6 +28,7 @@ class Shelf:
     """A store of values and stacks that a test can reach into, and that does what it is told."""
 
     exposed = private = False
+    timeout = 10  # seconds: on a busy computer the guard is to wait
 
     def __init__(self) -> None:
         self.values: dict[bytes, Any] = {}
