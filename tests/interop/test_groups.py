@@ -6,7 +6,6 @@ restarted while clients come back 20 times a second, each time to the other grou
 
 import json
 import os
-import random
 import shutil
 import sys
 import time
@@ -23,7 +22,7 @@ from interop.programs import EXAMPLES, SECONDS, WAYS, Program, find, running
 
 GROUPS = 2
 REDIS_PORT = 6379
-OUTAGES = 10
+DOWN = (0, 2, 12, 3, 0, 5, 1, 12, 4, 1)  # seconds of each outage; two outlast a key's period
 EVERY = 17  # seconds from one outage's begin to the next's
 AFTER = 2  # seconds for which an outage goes on once Redis answers again
 ALLOWED = 0.02  # of the handshakes outside of outages may be full
@@ -75,14 +74,13 @@ def groups(name: str, *arguments: str | Path) -> tuple[str | Path, ...]:
 
 
 def break_down(redis: Redis, begin: float) -> list[Outage]:
-    """Kill and restart it so many times; every second time it has lost everything."""
-    chance = random.Random(5)  # noqa: S311
+    """Kill and restart it so often; every second time it has lost everything."""
     outages = []
-    for number in range(OUTAGES):
+    for number, seconds in enumerate(DOWN):
         time.sleep(max(0, begin + (number + 0.5) * EVERY - time.time()))
         killed = time.time()
         redis.kill()
-        time.sleep(chance.uniform(0.1, 5))
+        time.sleep(seconds)
         redis.start(empty=number % 2 == 0)
         outages.append((killed, time.time() + AFTER))
     return outages
@@ -95,7 +93,7 @@ def test_groups_of_servers_resume_each_other_while_their_redis_comes_and_goes(
     sealing_key, results = tmp_path / "sealing.key", tmp_path / "visits.json"
     sealing_key.write_bytes(os.urandom(32))
     files = (certificates.certificate_file, certificates.key_file)
-    seconds = (OUTAGES + 1) * EVERY
+    seconds = (len(DOWN) + 1) * EVERY
     with ExitStack() as stack:
         net = stack.enter_context(network(GROUPS))
         redis = stack.enter_context(redis_in(net, tmp_path / "redis"))
