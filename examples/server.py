@@ -67,6 +67,22 @@ def work(listener: socket.socket, context: gnutls_resume.SSLContext) -> None:
             threading.Thread(target=serve, args=(sock, context)).start()
 
 
+def run(address: tuple[str, int], context: gnutls_resume.SSLContext, number: int) -> None:
+    """Fork so many workers, and end them on SIGTERM."""
+    fork = multiprocessing.get_context("fork")
+    with socket.create_server(address) as listener:
+        workers = [fork.Process(target=work, args=(listener, context)) for _ in range(number)]
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # or one would come too early for a worker
+        for worker in workers:
+            worker.start()
+        print("listening on {} port {}".format(*listener.getsockname()), flush=True)
+        signal.sigwait(ENDS)
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", required=True, help="PEM file, the chain, leaf first")
@@ -94,20 +110,7 @@ def main() -> None:
         priority=options.priority,
     )
     context.load_cert_chain(options.certificate, options.key)
-    fork = multiprocessing.get_context("fork")
-    with socket.create_server(("127.0.0.1", options.port)) as listener:
-        workers = [
-            fork.Process(target=work, args=(listener, context)) for _ in range(options.workers)
-        ]
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # or one would come too early for a worker
-        for worker in workers:
-            worker.start()
-        print("listening on 127.0.0.1 port", listener.getsockname()[1], flush=True)
-        signal.sigwait(ENDS)
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        worker.join()
+    run(("127.0.0.1", options.port), context, options.workers)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = {
     "gnutls-cli": "gnutls-bin",
     "gnutls-serv": "gnutls-bin",
+    "ip": "iproute2",
     "mosquitto": "mosquitto",
     "nats-server": "nats-server",
     "openssl": "openssl",
