@@ -273,6 +273,7 @@ class SSLContext(Refusing):
                 verify_flags=self.verify_flags,
                 trust=self._trust.digest if self.verify_mode != ssl.CERT_NONE else b"",
                 partition=self._partition,
+                priority=self._priority or "",
             )
         identity = sorted(hashlib.sha256(b"".join(chain)).digest() for chain in chains)
         return ClientPolicy(

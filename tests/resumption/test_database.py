@@ -1073,3 +1073,21 @@ def prolonged(data: bytes) -> bytes:
         store_key=b"",
         sealing=Sealing(),
     )
+
+
+@pytest.mark.parametrize("tickets", [True, False], ids=["ticket", "session ID"])
+def test_session_with_a_cipher_that_is_no_longer_wanted_does_not_resume(
+    certificates: Certificates, *, tickets: bool
+) -> None:
+    store, ring = MemoryStore(), TicketKeyRing() if tickets else None
+    before = server(certificates, store, ticket_keys=ring)
+    client = client_context(certificates, sessions=MemoryStore(), priority="NORMAL:-AES-256-GCM")
+    client.maximum_version = TLS12
+    if not tickets:
+        client.options |= ssl.OP_NO_TICKET
+    connect(client, before)
+    assert connect(client, before).resumed == (True, True)
+    stricter = server(certificates, store, ticket_keys=ring, priority="NORMAL:-AES-128-GCM")
+    made = connect(client, stricter)
+    assert made.resumed == (False, False)
+    assert "AES128-GCM" not in made.server.cipher()[0]
