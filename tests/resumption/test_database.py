@@ -1032,7 +1032,7 @@ def test_session_resumes_until_its_end_and_not_after(certificates: Certificates)
     assert header.expires == header.created + SHORT
     assert header.created <= made + 1
 
-    wait_until(made + SHORT - 1)
+    wait_until(made + SHORT - 2)  # a busy computer is slow
     for one, offered in zip(servers, data, strict=True):
         assert Wire(bare_client(offered), one).handshake().resumed == (True, True)
     assert connect(bare_client(by_guest, shown), asking).resumed == (True, True)
