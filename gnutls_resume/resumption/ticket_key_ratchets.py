@@ -8,7 +8,7 @@ the next one aside.
 from collections.abc import Sequence
 
 from gnutls_resume.binding import TicketSecret
-from gnutls_resume.binding.ticket import MAX_STEPS
+from gnutls_resume.binding.ticket import MAX_SECRETS, MAX_STEPS
 from gnutls_resume.resumption.ticket_key_record import TicketKeyRecord
 
 
@@ -97,6 +97,19 @@ def secrets_of(ratchets: Sequence[Ratchet], epoch: int) -> list[TicketSecret]:
         for ratchet in begun
         if ratchet.begin == begun[0].begin and ratchet.oldest <= epoch
     ]
+
+
+def still_needed(ratchets: Sequence[Ratchet], epoch: int) -> list[Ratchet]:
+    """Those whose tickets may be alive in that epoch. A record is needed for one epoch after the
+    next has begun, and beside one that began together with it as long as if that were the next.
+    """
+    kept: list[Ratchet] = []
+    for ratchet in ratchets:
+        twins = sum(newer.begin == ratchet.begin for newer in kept)
+        ended = any(newer.begin + (newer.begin == ratchet.begin) < epoch for newer in kept)
+        if not ended and twins < MAX_SECRETS:
+            kept.append(ratchet)
+    return kept
 
 
 def with_record(held: list[Ratchet], record: TicketKeyRecord) -> list[Ratchet]:

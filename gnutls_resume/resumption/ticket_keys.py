@@ -38,6 +38,7 @@ from gnutls_resume.resumption.ticket_key_ratchets import (
     check_agreement,
     refuse_rollback,
     secrets_of,
+    still_needed,
     with_record,
 )
 from gnutls_resume.resumption.ticket_key_record import (
@@ -342,12 +343,7 @@ class TicketKeyRing:
 
     def _turn(self, epoch: int, ratchets: Sequence[Ratchet]) -> None:
         """Go on with these at that epoch. Raises FarOffError, and has changed nothing."""
-        kept: list[Ratchet] = []
-        for ratchet in ratchets:
-            ended = any(newer.begin < epoch for newer in kept)
-            twins = sum(newer.begin == ratchet.begin for newer in kept)
-            if not ended and twins < MAX_SECRETS:
-                kept.append(ratchet)
+        kept = still_needed(ratchets, epoch)
         secrets = [it for number in accepted(epoch) for it in secrets_of(kept, number)]
         table = TicketKeyTable(*secrets[:MAX_SECRETS])
         gone = [ratchet for ratchet in self._ratchets if ratchet not in kept]

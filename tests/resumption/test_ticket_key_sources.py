@@ -42,8 +42,9 @@ from rings import (
     setting,
 )
 
-from gnutls_resume.binding import _callbacks
-from gnutls_resume.resumption import ticket_key_sources, ticket_keys
+from gnutls_resume.binding import TicketSecret, _callbacks
+from gnutls_resume.binding.ticket import MAX_SECRETS
+from gnutls_resume.resumption import ticket_key_ratchets, ticket_key_sources, ticket_keys
 from gnutls_resume.resumption.ticket_key_record import SIZE, TicketKeyRecord
 from gnutls_resume.resumption.ticket_key_sources import lock_of, read_key_file, write_key_file
 from gnutls_resume.resumption.ticket_keys import TicketKeyRing
@@ -907,3 +908,271 @@ def test_ended_secrets_are_nowhere_in_memory(path: Path, certificates: Certifica
                     assert present(EPOCH + steps - 2) == set()
         finally:
             server.kill()
+
+
+# -- a function that returns them -------------------------------------------------------------
+
+
+def raising(error: BaseException) -> Any:
+    def provider() -> list[TicketKeyRecord]:
+        raise error
+
+    return provider
+
+
+def generator() -> Iterator[TicketKeyRecord]:
+    yield record_of()
+
+
+WRONG_ANSWERS: dict[str, tuple[Any, type[Exception], str]] = {
+    "none": (lambda: None, TypeError, "a sequence of TicketKeyRecord, not NoneType"),
+    "generator": (generator, TypeError, "a sequence of TicketKeyRecord, not generator"),
+    "set": (lambda: {record_of()}, TypeError, "a sequence of TicketKeyRecord, not set"),
+    "record": (record_of, TypeError, "a sequence of TicketKeyRecord, not TicketKeyRecord"),
+    "bytes": (lambda: bytes(93), TypeError, "a sequence of TicketKeyRecord, not bytes"),
+    "text": (lambda: "x", TypeError, "a sequence of TicketKeyRecord, not str"),
+    "empty": (list, ValueError, "provider must return at least one TicketKeyRecord"),
+    "chains": (lambda: [CHAIN], TypeError, "bytes alone do not say when they began"),
+    "nones": (lambda: [None], TypeError, "what provider returns must be TicketKeyRecord"),
+    "mixed": (lambda: [record_of(), 7], TypeError, "TicketKeyRecord, not int"),
+    "periods": (
+        lambda: [record_of(), record_of(OTHER_CHAIN, 1, period=1)],
+        ValueError,
+        "need the same period",
+    ),
+    "error": (raising(KeyError("a secret")), KeyError, "a secret"),
+    "os": (raising(OSError("a secret")), OSError, "a secret"),
+    "value": (raising(ValueError("a secret")), ValueError, "a secret"),
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "message"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS
+)
+def test_wrong_answer_of_a_provider_is_refused_at_start(
+    provider: Any, error: type[Exception], message: str, clock: Clock
+) -> None:
+    with pytest.raises(error, match=message):
+        TicketKeyRing.from_provider(provider)
+
+
+@pytest.mark.parametrize("provider", [it[0] for it in WRONG_ANSWERS.values()], ids=WRONG_ANSWERS)
+def test_wrong_answer_of_a_provider_leaves_a_running_ring_as_it_is(
+    provider: Any, clock: Clock, warnings_of: list[str]
+) -> None:
+    """What it raises may hold secrets, and is not logged."""
+    answers = [lambda: [record_of()], *[provider] * 3, lambda: [record_of()]]
+
+    def next_answer() -> Any:
+        return answers.pop(0)()
+
+    ring = TicketKeyRing.from_provider(next_answer)
+    for steps in range(3):
+        clock.go_to(EPOCH + steps)
+        ring.expire()
+        assert secrets(ring)[0] == ratchet(CHAIN, steps)
+    assert ring.stats["ring_source_errors"] == 3
+    assert len(warnings_of) == 1
+    assert "a secret" not in warnings_of[0]
+    ring.expire()
+    assert ring.stats["ring_source_errors"] == 3
+
+
+def test_provider_must_be_callable() -> None:
+    with pytest.raises(TypeError, match="provider must be callable, not list"):
+        TicketKeyRing.from_provider([record_of()])  # type: ignore[arg-type]
+
+
+class Records:
+    """A provider whose answer the test changes."""
+
+    def __init__(self, *records: TicketKeyRecord) -> None:
+        self.records = list(records)
+
+    def __call__(self) -> list[TicketKeyRecord]:
+        return self.records
+
+
+@each_version
+def test_new_record_is_known_ahead_and_used_in_its_time(
+    priority: str, clock: Clock, certificates: Certificates
+) -> None:
+    """Hosts hear of it at different times, and resume each other's tickets all along."""
+    old, new = record_of(), record_of(OTHER_CHAIN, EPOCH + 2)
+    providers = Records(old), Records(old)
+    rings = [TicketKeyRing.from_provider(provider) for provider in providers]
+    servers = [setting(certificates, ring.table, priority) for ring in rings]
+    providers[0].records = [new, old]
+    before = None
+    for half in range(8):
+        clock.go_to(EPOCH + half / 2)
+        if half == 3:  # half an epoch before it is used
+            providers[1].records = [new, old]
+        if half == 6:  # the old one is accepted no longer
+            providers[0].records = [new]
+        for ring in rings:
+            ring.expire()
+        expected = ratchet(CHAIN, half // 2) if half < 4 else ratchet(OTHER_CHAIN, half // 2 - 2)
+        assert [secrets(ring)[0] for ring in rings] == [expected] * 2
+        data = [server.connect()[0] for server in servers]
+        assert servers[0].connect(data[1])[1] == (True, True)
+        assert servers[1].connect(data[0])[1] == (True, True)
+        if before is not None:
+            assert servers[0].connect(before)[1] == (True, True)
+        before = data[1]
+    assert all(ring.stats["ring_source_errors"] == 0 for ring in rings)
+    assert rings[0].stats["ring_rotations"] == 3
+
+
+def test_removed_record_is_accepted_until_its_tickets_have_ended(clock: Clock) -> None:
+    provider = Records(record_of())
+    ring = TicketKeyRing.from_provider(provider)
+    clock.go_to(EPOCH + 3)
+    held = ring.table()
+    provider.records = [record_of(OTHER_CHAIN, EPOCH + 3)]
+    ring.expire()
+    assert secrets(ring) == [OTHER_CHAIN, ratchet(CHAIN, 2), ratchet(OTHER_CHAIN)]
+    assert bytes_in(held.secrets[0]) == ratchet(CHAIN, 3), "for sessions that hold it"
+    clock.go_to(EPOCH + 4)
+    assert secrets(ring) == [ratchet(OTHER_CHAIN), OTHER_CHAIN, ratchet(OTHER_CHAIN, 2)]
+    assert bytes_in(held.secrets[0]) == bytes(32)
+
+
+def test_older_record_alone_is_refused(clock: Clock, warnings_of: list[str]) -> None:
+    provider = Records(record_of(OTHER_CHAIN, EPOCH), record_of(CHAIN, EPOCH - 5))
+    ring = TicketKeyRing.from_provider(provider)
+    provider.records = [record_of(CHAIN, EPOCH - 5)]
+    clock.go_to(EPOCH + 1)
+    ring.expire()
+    assert secrets(ring) == [ratchet(OTHER_CHAIN), OTHER_CHAIN, ratchet(OTHER_CHAIN, 2)]
+    assert warnings_of == [
+        "the source of the ticket keys failed: it holds keys that are older than those in use"
+    ]
+
+
+def test_record_of_the_same_keys_at_another_epoch_changes_nothing(clock: Clock) -> None:
+    provider = Records(record_of())
+    ring = TicketKeyRing.from_provider(provider)
+    clock.go_to(EPOCH + 5)
+    table = ring.table()
+    for steps in (0, 3, 5, 8):
+        provider.records = [record_of(ratchet(CHAIN, steps), EPOCH + steps)]
+        ring.expire()
+        assert ring.table() is table
+    assert ring.stats["ring_source_errors"] == 0
+
+
+def test_later_generation_ends_all_others_wherever_it_stands(clock: Clock) -> None:
+    later = record_of(OTHER_CHAIN, EPOCH - 3, generation=1)
+    for records in ([later, record_of()], [record_of(), later]):
+        provider = Records(record_of())
+        ring = TicketKeyRing.from_provider(provider)
+        held = ring.table()
+        provider.records = records
+        ring.expire()
+        expected = [ratchet(OTHER_CHAIN, steps) for steps in (3, 2, 4)]
+        assert secrets(ring) == expected
+        assert all(bytes_in(secret) == bytes(32) for secret in held.secrets)
+        assert secrets(TicketKeyRing.from_provider(provider)) == expected
+
+
+def test_later_generation_that_is_too_old_is_refused_and_changes_nothing(
+    clock: Clock, warnings_of: list[str]
+) -> None:
+    provider = Records(record_of(start=EPOCH, period=1))
+    clock.seconds = EPOCH
+    ring = TicketKeyRing.from_provider(provider)
+    provider.records = [record_of(OTHER_CHAIN, 0, period=1, generation=1)]
+    clock.seconds = 1_000_001
+    ring.expire()
+    expected = [ratchet(CHAIN, int(clock.seconds) - EPOCH + it) for it in (0, -1, 1)]
+    assert secrets(ring) == expected
+    assert "more than 1000000 periods old" in warnings_of[0]
+    assert ring.generation == 0
+
+
+def test_provider_may_return_its_first_record_for_ever(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when that is further away than anybody goes at once, and at no cost."""
+    monkeypatch.setattr(ticket_key_ratchets, "MAX_STEPS", 1000)
+    ring = TicketKeyRing.from_provider(lambda: [record_of()])
+    for steps in range(0, 5000, 500):
+        clock.go_to(EPOCH + steps)
+        ring.expire()
+        table = ring.table()
+        with monkeypatch.context() as patch:
+            patch.setattr(TicketSecret, "ratchet", None)
+            ring.expire()
+        assert ring.table() is table
+        assert bytes_in(table.secrets[0]) == ratchet(CHAIN, steps)
+    assert ring.stats["ring_source_errors"] == 0
+
+
+def test_provider_that_invents_records_costs_no_memory(clock: Clock) -> None:
+    """A likely mistake: its tickets live from look to look, but nothing grows."""
+    ring = TicketKeyRing.from_provider(lambda: [TicketKeyRecord.generate()])
+    for _ in range(50):
+        ring.expire()
+    assert len(ring.table().secrets) == MAX_SECRETS
+    assert len(ring._ratchets) == MAX_SECRETS
+    assert ring.stats["ring_source_errors"] == 0
+    clock.go_to(EPOCH + 2)
+    ring.expire()
+    assert len(ring._ratchets) == 2
+
+
+def test_records_that_begin_together_are_both_accepted_until_their_tickets_have_ended(
+    clock: Clock,
+) -> None:
+    """Where hosts could not agree at first."""
+    provider = Records(record_of())
+    ring = TicketKeyRing.from_provider(provider)
+    held = ring.table()
+    provider.records = [record_of(OTHER_CHAIN)]
+    ring.expire()
+    assert secrets(ring)[:2] == [OTHER_CHAIN, CHAIN]
+    provider.records = [record_of()]
+    ring.expire()
+    assert secrets(ring)[:2] == [CHAIN, OTHER_CHAIN], "it has changed its mind"
+    provider.records = [record_of(OTHER_CHAIN)]
+    ring.expire()
+    assert secrets(ring)[:2] == [OTHER_CHAIN, CHAIN]
+    assert len(ring._ratchets) == 2
+    clock.go_to(EPOCH + 1)
+    assert secrets(ring)[0] == ratchet(OTHER_CHAIN)
+    assert secrets(ring)[2:4] == [OTHER_CHAIN, CHAIN]
+    clock.go_to(EPOCH + 2)
+    assert secrets(ring) == [ratchet(OTHER_CHAIN, steps) for steps in (2, 1, 3)]
+    assert bytes_in(held.secrets[0]) == bytes(32)
+    assert ring.stats["ring_source_errors"] == 0
+
+
+def test_record_of_the_far_future_changes_nothing_yet(clock: Clock) -> None:
+    provider = Records(record_of())
+    ring = TicketKeyRing.from_provider(provider)
+    provider.records = [record_of(OTHER_CHAIN, EPOCH + 2_000_000), record_of()]
+    ring.expire()
+    for steps in range(3):
+        clock.go_to(EPOCH + steps)
+        ring.expire()
+        assert secrets(ring)[0] == ratchet(CHAIN, steps)
+    provider.records = [record_of(OTHER_CHAIN, EPOCH + 3), record_of()]
+    ring.expire()
+    clock.go_to(EPOCH + 3)
+    assert secrets(ring)[:2] == [OTHER_CHAIN, ratchet(CHAIN, 2)]
+    assert ring.stats["ring_source_errors"] == 0
+
+
+def test_clock_that_jumps_far_ahead_of_a_record_known_ahead_fails_nothing(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, warnings_of: list[str]
+) -> None:
+    monkeypatch.setattr(ticket_key_ratchets, "MAX_STEPS", 1000)
+    later = record_of(OTHER_CHAIN, EPOCH + 3000)
+    ring = TicketKeyRing.from_provider(lambda: [later, record_of()])
+    table = ring.table()
+    clock.go_to(EPOCH + 2500)
+    assert ring.table() is table
+    assert warnings_of == ["the clock is too far ahead of the ticket keys"]
+    clock.go_to(EPOCH + 3001)
+    assert secrets(ring)[:2] == [ratchet(OTHER_CHAIN), OTHER_CHAIN]
