@@ -272,7 +272,7 @@ def test_store_that_hangs_delays_only_the_handshakes_that_wait_for_it(
 ) -> None:
     entered, go_on = threading.Event(), threading.Event()
     store = Faulty()
-    store.timeout = 0.1
+    store.timeout = 0.3
     context = server(certificates, store)
     data = learn(context)
 
