@@ -4,7 +4,7 @@
 
 Workers have ticket keys of their own, which they make after the fork, or one ring for all; or
 their clients take no tickets, and all sessions are in one SQLite database or in Redis. Clients are
-four processes: each connects, says and hears a word, closes, and comes back to whichever worker
+six processes: each connects, says and hears a word, closes, and comes back to whichever worker
 accepts it. Rates are of all clients together; a ratio is a rate over that with own keys of the
 same turn, so above 1 is better. Everything runs on one machine: the processors are shared.
 """
@@ -37,7 +37,7 @@ import gnutls_resume
 from gnutls_resume import MemoryStore, RedisStore, SealingKey, SQLiteStore, Store, TicketKeyRing
 
 WORKERS = 4
-CLIENTS = 4
+CLIENTS = 6  # more than workers: else each would find again the one that it has just left
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -134,6 +134,8 @@ def measure(
     version: str, fleets: Sequence[Fleet], visit: Callable[[Fleet], Turn], turns: int
 ) -> list[Row]:
     """Let the clients of each fleet visit it in turn, and print its rows."""
+    for fleet in fleets:
+        visit(fleet)  # to warm up
     results: list[list[Turn]] = [[] for _ in fleets]
     for turn in range(turns):
         order = list(zip(fleets, results, strict=True))
