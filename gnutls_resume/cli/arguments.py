@@ -12,6 +12,7 @@ from gnutls_resume import RedisStore, SealingKey, SQLiteStore
 URLS = ("redis://", "rediss://", "unix://")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OPERATORS_TIMEOUT = 5.0  # seconds; no handshake waits here
+SQLITE = b"SQLite format 3\0"  # how each of its databases begins
 RAW, HEX = 32, 64  # bytes of a sealing key file
 
 
@@ -30,11 +31,17 @@ def add_sealing_key(parser: argparse.ArgumentParser) -> None:
 
 
 def store_of(where: str) -> SQLiteStore | RedisStore:
-    """The store of that name. Raises FileNotFoundError rather than begin a new one."""
+    """The store of that name. Raises OSError or ValueError rather than begin a new one."""
     if where.startswith(URLS):
         return RedisStore(where, timeout=OPERATORS_TIMEOUT)
     if not os.path.exists(where):  # noqa: PTH110
         raise FileNotFoundError(f"there is no store {where}")
+    # The store would take it for damaged, and move it away: perhaps somebody's private key. To
+    # close it gives up this process's locks on it, but the command has no database open yet.
+    with Path(where).open("rb") as file:
+        begins = file.read(len(SQLITE))
+    if begins and begins != SQLITE:
+        raise ValueError(f"{where} is no SQLite database")
     return SQLiteStore(where, timeout=OPERATORS_TIMEOUT)
 
 

@@ -27,9 +27,8 @@ from typing import Any, NoReturn, SupportsIndex, TypeVar
 
 from gnutls_resume.errors import StoreBusyError, StoreClosedError
 from gnutls_resume.stores._arguments import check_bytes, check_count, check_ttl
-from gnutls_resume.stores.protocol import Store
+from gnutls_resume.stores.protocol import VERBS, Store
 
-VERBS = ("get", "put", "add", "push", "take", "remove")
 DEADLINE = 0.05  # seconds, the contract's
 LONGEST = 10.0  # seconds
 GRACE = 0.01  # seconds; a store that limits itself to the deadline comes back a little later

@@ -379,7 +379,7 @@ def prepare(url: str) -> tuple[Callable[[], Any], int]:
     """What makes connections to this URL, and how many there may be."""
     if not isinstance(url, str):
         raise TypeError(f"url must be str, not {type(url).__name__}")
-    needed = "RedisStore needs redis-py 5 or later: pip install gnutls_resume[redis]"
+    needed = "RedisStore needs redis-py 5 or later: pip install 'gnutls_resume[redis]'"
     try:
         import redis.connection  # noqa: PLC0415 - rule 5
     except ImportError as error:

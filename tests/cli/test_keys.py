@@ -110,6 +110,45 @@ def test_keys_in_a_store_are_shown_and_rotated(tmp_path: Path, capsys: Captured)
     assert run("keys", "show", *where, "--reveal-secret") == 1
 
 
+def test_rotate_refuses_what_would_end_nobodys_tickets(tmp_path: Path, capsys: Captured) -> None:
+    path, sealing, other = tmp_path / "store", tmp_path / "sealing", tmp_path / "other"
+    for key, raw in ((sealing, bytes(range(32))), (other, bytes(range(32, 64)))):
+        key.write_bytes(raw)
+        key.chmod(0o600)
+    store = SQLiteStore(path)
+    TicketKeyRing.from_store(store, sealing_key=SealingKey(bytes(range(32))), period=3600)
+    there = list(store.entries())
+    wrong = (("--sealing-key", sealing), ("--sealing-key", other, "--period", 3600))
+    for options in wrong:
+        assert run("keys", "rotate", "--store", path, *options) == 1
+        assert "no ticket keys" in capsys.readouterr().err
+    assert list(store.entries()) == there
+
+
+def test_rotate_keeps_the_ticket_lifetime_of_a_store(tmp_path: Path) -> None:
+    path, sealing = tmp_path / "store", tmp_path / "sealing"
+    sealing.write_bytes(bytes(range(32)))
+    sealing.chmod(0o600)
+    ring = TicketKeyRing.from_store(
+        SQLiteStore(path), sealing_key=SealingKey(bytes(range(32))), period=3600, ticket_lifetime=60
+    )
+    before = ring.current.fingerprint
+    where = ("--store", path, "--sealing-key", sealing, "--period", 3600)
+    assert run("keys", "rotate", *where) == 0
+    ring.expire()
+    assert ring.current.fingerprint != before
+
+
+def test_period_of_a_key_file_is_not_asked_for(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "keys"
+    run("keys", "new", path)
+    content = path.read_bytes()
+    for command in ("show", "rotate"):
+        assert run("keys", command, path, "--period", 3600) == 1
+        assert "--period is for --store" in capsys.readouterr().err
+    assert path.read_bytes() == content
+
+
 def test_sealing_key_that_others_can_read_is_refused(tmp_path: Path, capsys: Captured) -> None:
     sealing = tmp_path / "sealing"
     sealing.write_text(bytes(range(32)).hex() + "\n")

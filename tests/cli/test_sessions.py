@@ -109,3 +109,14 @@ def test_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: Captured) -
     assert run("list", str(tmp_path / "none")) == 1
     assert "there is no store" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_file_that_is_no_database_is_left_alone(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("precious")
+    path.chmod(0o600)
+    for command in ("list", "clear"):
+        assert run(command, str(path)) == 1
+        assert "is no SQLite database" in capsys.readouterr().err
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]

@@ -339,7 +339,8 @@ def test_the_module_can_be_imported_without_redis_py() -> None:
         check=True,
         timeout=100,
     )
-    assert done.stdout == "RedisStore needs redis-py 5 or later: pip install gnutls_resume[redis]\n"
+    needed = "RedisStore needs redis-py 5 or later: pip install 'gnutls_resume[redis]'\n"
+    assert done.stdout == needed
 
 
 def test_an_older_redis_py_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
