@@ -1001,7 +1001,7 @@ def test_other_authority_means_a_full_handshake(certificates: Certificates) -> N
 
 # -- time: last, so that nobody waits long ----------------------------------------------------
 
-SHORT = 2  # seconds
+SHORT = 4  # seconds
 
 
 def wait_until(moment: float) -> None:
