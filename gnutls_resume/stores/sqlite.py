@@ -11,6 +11,9 @@ Rules of this file:
 3. No connection outlives a fork. SQLite's locks are fcntl(2)'s, which a child does not inherit,
    but SQLite remembers them in memory, which it does: even a new connection to the same file
    would take none, and another process could delete the log that the child writes to.
+
+Over 500 lines, because calls, the connection and a fork share one lock; what does not need it is
+in _sql.py and _database_file.py.
 """
 
 import _thread
