@@ -16,7 +16,6 @@ import functools
 import os
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gnutls_resume
@@ -33,7 +32,7 @@ def make_context(certificate: str, key: str) -> ssl.SSLContext:
         ssl.Purpose.CLIENT_AUTH,
         ticket_keys=gnutls_resume.TicketKeyRing.from_file(TICKET_KEYS),
         sessions=store(SESSIONS),
-        sealing_key=SEALING_KEY and gnutls_resume.SealingKey(Path(SEALING_KEY).read_bytes()),
+        sealing_key=gnutls_resume.SealingKey.from_file(SEALING_KEY) if SEALING_KEY else None,
         on_handshake=print,
     )
     context.load_cert_chain(certificate, key)

@@ -12,7 +12,6 @@ import socket
 import ssl
 import sys
 import threading
-from pathlib import Path
 
 import gnutls_resume
 
@@ -24,12 +23,6 @@ def open_store(place: str | None, timeout: float) -> gnutls_resume.Store:
         return gnutls_resume.MemoryStore()
     kind = gnutls_resume.RedisStore if "://" in place else gnutls_resume.SQLiteStore
     return kind(place, timeout=timeout)
-
-
-def read_sealing_key(path: str) -> gnutls_resume.SealingKey:
-    """From 32 bytes or 64 hexadecimal digits."""
-    data = Path(path).read_bytes()
-    return gnutls_resume.SealingKey(data if len(data) == 32 else bytes.fromhex(data.decode()))  # noqa: PLR2004
 
 
 def describe(handshake: gnutls_resume.Outcome | None) -> str:
@@ -102,10 +95,13 @@ def main() -> None:
         if options.ticket_keys
         else gnutls_resume.DEFAULT
     )
+    sealing_key = (
+        gnutls_resume.SealingKey.from_file(options.sealing_key) if options.sealing_key else None
+    )
     context = gnutls_resume.create_default_context(
         ssl.Purpose.CLIENT_AUTH,
         sessions=open_store(options.sessions, options.store_timeout),
-        sealing_key=read_sealing_key(options.sealing_key) if options.sealing_key else None,
+        sealing_key=sealing_key,
         ticket_keys=None if options.no_tickets else keys,
         priority=options.priority,
     )

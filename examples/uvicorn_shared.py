@@ -15,7 +15,6 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 
@@ -31,9 +30,7 @@ def make_context(
         ssl.Purpose.CLIENT_AUTH,
         ticket_keys=gnutls_resume.TicketKeyRing.from_file(ticket_keys),
         sessions=store(sessions),
-        sealing_key=gnutls_resume.SealingKey(Path(*sealing_key).read_bytes())
-        if sealing_key
-        else None,
+        sealing_key=gnutls_resume.SealingKey.from_file(*sealing_key) if sealing_key else None,
         on_handshake=print,
     )
     assert config.ssl_certfile

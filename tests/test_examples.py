@@ -128,19 +128,31 @@ def test_sessions_can_be_read_by_their_owner_only(
             assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("garbage", [bytes(8192), b"-----BEGIN SSL SESSION PARAMETERS-----\n"])
-def test_useless_file_of_sessions_is_reported_and_replaced(
-    certificates: Certificates, tmp_path: Path, garbage: bytes
+def test_damaged_file_of_sessions_is_reported_and_replaced(
+    certificates: Certificates, tmp_path: Path
 ) -> None:
     sessions = tmp_path / "sessions"
-    sessions.write_bytes(garbage)
-    sessions.chmod(0o600)
     with our_server(certificates) as (_, port):
+        our_client(certificates, port, "--sessions", sessions)
+        sessions.write_bytes(bytes(8192))
         first = our_client(certificates, port, "--sessions", sessions)
         second = our_client(certificates, port, "--sessions", sessions)
     assert "damaged" in first.stderr
     assert outcome(first) == ("New", "TLS1.3")
     assert outcome(second) == ("Reused", "TLS1.3")
+
+
+def test_file_that_never_held_sessions_is_refused(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    sessions = tmp_path / "sessions"
+    sessions.write_bytes(b"-----BEGIN SSL SESSION PARAMETERS-----\n")
+    sessions.chmod(0o600)
+    with our_server(certificates) as (_, port):
+        done = our_client(certificates, port, "--sessions", sessions)
+    assert done.returncode != 0
+    assert "is no SQLite database" in done.stderr
+    assert sessions.read_bytes().startswith(b"-----BEGIN")
 
 
 # -- a TLS 1.2 session in the server's database ------------------------------------------------

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +9,7 @@ from pathlib import Path
 from gnutls_resume import RedisStore, SealingKey, SQLiteStore
 
 URLS = ("redis://", "rediss://", "unix://")
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OPERATORS_TIMEOUT = 5.0  # seconds; no handshake waits here
-SQLITE = b"SQLite format 3\0"  # how each of its databases begins
-RAW, HEX = 32, 64  # bytes of a sealing key file
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -36,26 +32,12 @@ def store_of(where: str) -> SQLiteStore | RedisStore:
         return RedisStore(where, timeout=OPERATORS_TIMEOUT)
     if not os.path.exists(where):  # noqa: PTH110
         raise FileNotFoundError(f"there is no store {where}")
-    # The store would take it for damaged, and move it away: perhaps somebody's private key. To
-    # close it gives up this process's locks on it, but the command has no database open yet.
-    with Path(where).open("rb") as file:
-        begins = file.read(len(SQLITE))
-    if begins and begins != SQLITE:
-        raise ValueError(f"{where} is no SQLite database")
     return SQLiteStore(where, timeout=OPERATORS_TIMEOUT)
 
 
 def sealing_key_of(path: Path | None) -> SealingKey | None:
     """The key in a file. Raises OSError, ValueError for one that others can read or is no key."""
-    if path is None:
-        return None
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_mode & OTHERS:
-            raise PermissionError(f"others can read the sealing key {path}: chmod 600 {path}")
-        raw = file.read(HEX + 2)
-    if len(raw) != RAW:
-        raw = bytes.fromhex(raw.decode("ascii", "replace").strip())
-    return SealingKey(raw)
+    return None if path is None else SealingKey.from_file(path)
 
 
 def in_words(seconds: float) -> str:

@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-1. Nothing here opens a database that exists. Whoever closes a descriptor of a file gives up all
-   locks (fcntl(2)) that his process holds on it, those of SQLite included.
+1. Nothing here opens a database that may be in use. Whoever closes a descriptor of a file gives
+   up all locks (fcntl(2)) that his process holds on it, those of SQLite included.
 2. Who creates a database or moves one aside holds ``locked``; who connects to one or closes it
    holds it too, shared. Else SQLite could open the database of one and the write-ahead log of
    another, and make one of both, or delete the log of another when it closes one.
@@ -20,6 +20,8 @@ from pathlib import Path
 # What SQLite has beside a database: the write-ahead log, its index, and a rollback journal while
 # the database is made.
 BESIDE = ("-wal", "-shm", "-journal")
+LOCK = "-lock"
+HEAD = b"SQLite format 3\0"
 PAUSE = 0.001  # seconds
 MODE = 0o600  # of all
 
@@ -54,6 +56,18 @@ def check_folder(path: str) -> None:
             f"{folder} can be written by others, who could replace {path}: chmod go-w {folder}, "
             "or choose another directory"
         )
+
+
+def check_origin(path: str) -> None:
+    """Raise ValueError for a file that never was a database: it would be taken for a damaged one,
+    and moved away. Beside one of ours there is a lock, and then it is not read (rule 1).
+    """
+    if os.path.lexists(path + LOCK) or check_file(path) is None:
+        return
+    with Path(path).open("rb") as file:
+        begins = file.read(len(HEAD))
+    if begins and begins != HEAD:
+        raise ValueError(f"{path} is no SQLite database: choose another path")
 
 
 def check_files(path: str) -> Identity | None:
@@ -119,7 +133,7 @@ def locked(path: str, patience: float = 0, *, shared: bool = False) -> Iterator[
     """Hold the lock of the database at `path`, perhaps with others. BlockingIOError if it is not
     to be had for so many seconds.
     """
-    name = path + "-lock"
+    name = path + LOCK
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(name, flags, MODE)
     try:

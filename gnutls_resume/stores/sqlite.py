@@ -60,9 +60,9 @@ class SQLiteStore:
     `path` names its file. If there is none it is made, for this user alone (mode 600), with
     others beside it: ``-wal``, ``-shm`` and ``-lock``. PermissionError, saying what to change, if
     others can read or write it or put another in its place, if it is somebody else's or a
-    symbolic link. ValueError if it is another program's database. A damaged one is renamed, to
-    ``.damaged-`` and the Unix time, with a warning in the log, and a new one begun. Network file
-    systems will not do: SQLite's write-ahead log needs shared memory.
+    symbolic link. ValueError if it is another program's database, or none at all. A damaged one is
+    renamed, to ``.damaged-`` and the Unix time, with a warning in the log, and a new one begun.
+    Network file systems will not do: SQLite's write-ahead log needs shared memory.
 
     At most `max_entries` are kept, values and entries of stacks together. Where there are more,
     what expires first makes room.
@@ -104,6 +104,7 @@ class SQLiteStore:
         check_count("max_entries", max_entries)
         check_timeout(timeout)
         self._path = files.full_path(path)
+        files.check_origin(self._path)
         self._max_entries = max_entries
         self._timeout = timeout
         self._closed = False

@@ -370,9 +370,20 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
 # A damaged file
 
 
-def test_what_is_no_database_is_moved_aside_when_it_is_opened(
+def test_what_never_was_a_database_is_left_alone(path: Path) -> None:
+    """It may be somebody's private key, under a name that was meant for another argument."""
+    path.write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    path.chmod(0o600)
+    with pytest.raises(ValueError, match=r"sessions\.db is no SQLite database"):
+        SQLiteStore(path)
+    assert path.read_bytes() == b"-----BEGIN PRIVATE KEY-----"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_no_database_any_more_is_moved_aside_when_it_is_opened(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    SQLiteStore(path).close()
     path.write_bytes(b"this is no database, but long enough to be one " * 100)
     path.chmod(0o600)
     before = path.read_bytes()
@@ -449,8 +460,8 @@ def test_damage_is_noticed_where_only_expired_entries_are_looked_for(
 
 
 def test_a_damaged_file_replaces_no_earlier_one(path: Path, clock: Clock) -> None:
+    SQLiteStore(path).close()
     for _ in range(3):
-        path.unlink(missing_ok=True)
         path.write_bytes(b"no database" * 1000)
         path.chmod(0o600)
         SQLiteStore(path).close()
