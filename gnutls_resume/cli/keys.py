@@ -83,17 +83,28 @@ def show_store(chosen: argparse.Namespace) -> None:
     """What a store has; to join those who share it would be to put something there."""
     if chosen.reveal_secret:
         raise ValueError("--reveal-secret is for key files")
-    source = StoreSource(store_of(chosen.keys), sealing_key_of(chosen.sealing_key))
+    records = records_in(chosen)
     now = int(time.time()) // chosen.period
-    records = [record for number in (now, now - 1, now + 1) if (record := source.get(number))]
-    if not records:
-        raise ValueError(f"no ticket keys of period {chosen.period} s are in the store")
     print_head(records[0])
     print_epochs(now, [(record.start, record.fingerprint) for record in records], chosen.period)
 
 
+def records_in(chosen: argparse.Namespace) -> list[TicketKeyRecord]:
+    """Those of a store, the current one first. Raises ValueError if there are none."""
+    source = StoreSource(store_of(chosen.keys), sealing_key_of(chosen.sealing_key))
+    now = int(time.time()) // chosen.period
+    records = [record for number in (now, now - 1, now + 1) if (record := source.get(number))]
+    if not records:
+        raise ValueError(
+            f"no ticket keys of period {chosen.period} s and of this sealing key are in the store: "
+            "--period and --sealing-key must be those of the servers"
+        )
+    return records
+
+
 def run_rotate(chosen: argparse.Namespace) -> None:
     if chosen.store:
+        records_in(chosen)  # or else new ones would be put where no server looks
         ring = TicketKeyRing.from_store(
             store_of(chosen.keys),
             sealing_key=sealing_key_of(chosen.sealing_key),

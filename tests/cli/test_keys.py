@@ -110,6 +110,31 @@ def test_keys_in_a_store_are_shown_and_rotated(tmp_path: Path, capsys: Captured)
     assert run("keys", "show", *where, "--reveal-secret") == 1
 
 
+@pytest.mark.parametrize("wrong", ["period", "sealing key"])
+def test_rotate_in_a_store_fails_where_no_server_would_notice(
+    tmp_path: Path, capsys: Captured, wrong: str
+) -> None:
+    path, sealing = tmp_path / "store", tmp_path / "sealing"
+    other = wrong == "sealing key"
+    sealing.write_bytes(bytes(range(other, 32 + other)))
+    sealing.chmod(0o600)
+    store = SQLiteStore(path)
+    key = SealingKey(bytes(range(32)))
+    ring = TicketKeyRing.from_store(store, sealing_key=key, period=3600)
+    entries = list(store.entries())
+    period = 3600 if other else 21_600
+    where = ("--store", path, "--sealing-key", sealing, "--period", period)
+    assert run("keys", "rotate", *where) == 1
+    said = capsys.readouterr()
+    assert f"no ticket keys of period {period} s" in said.err
+    assert "--period and --sealing-key must be those of the servers" in said.err
+    assert not said.out
+    assert list(store.entries()) == entries
+    before = ring.current
+    ring.expire()
+    assert ring.current == before
+
+
 def test_sealing_key_that_others_can_read_is_refused(tmp_path: Path, capsys: Captured) -> None:
     sealing = tmp_path / "sealing"
     sealing.write_text(bytes(range(32)).hex() + "\n")

@@ -1,7 +1,9 @@
 """``python -m gnutls_resume sessions``."""
 
+import sqlite3
 import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,21 @@ def test_unknown_key_is_an_error(
         assert "no keys begin with 00ff00ff00" in capsys.readouterr().err
         assert run(verb, where, "") == 1
         assert "2 keys begin with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("expires", [1e17, 1e300, float("inf")])
+def test_entry_of_any_expiry_is_shown(tmp_path: Path, capsys: Captured, expires: float) -> None:
+    path = tmp_path / "store"
+    store = SQLiteStore(path)
+    store.put(b"key", b"value", 60)
+    store.push(b"stack", b"value", 60, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE single SET expires = ?", (expires,))
+        connection.execute("UPDATE stack SET expires = ?", (expires,))
+    assert run("list", str(path)) == 0
+    assert [line.split()[-1] for line in lines(capsys)[1:]] == ["never", "never"]
+    assert run("show", str(path), b"stack".hex()) == 0
+    assert "tickets      1, the last until never" in lines(capsys)
 
 
 def test_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: Captured) -> None:
