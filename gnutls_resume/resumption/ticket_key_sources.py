@@ -279,14 +279,25 @@ class StoreSource:
         )
 
     def replace(self, record: TicketKeyRecord) -> None:
-        """Put a record in the place of its epoch's, and remove those of its neighbours."""
+        """Put a record in the place of its epoch's, and another in that of the next. For who looks
+        only when that has begun must find it: he would go on with the old keys, and put them back.
+        """
         there = self.get(record.start)
         if there is not None:
             record.generation = max(record.generation, there.generation + 1)
-        self._store.put(self._name(record.start), self._sealed(record), self._ttl(record))
+        following = TicketKeyRecord.generate(
+            record.period,
+            ticket_lifetime=record.ticket_lifetime,
+            start=record.start + 1,
+            generation=record.generation,
+        )
+        self._put(record)
         with suppress(Exception):  # whoever follows this one replaces them
+            self._put(following)
             self._store.remove(self._name(record.start - 1))
-            self._store.remove(self._name(record.start + 1))
+
+    def _put(self, record: TicketKeyRecord) -> None:
+        self._store.put(self._name(record.start), self._sealed(record), self._ttl(record))
 
     def get(self, epoch: int) -> TicketKeyRecord | None:
         """The record of an epoch, None if there is none, or anything else. Raises

@@ -110,6 +110,18 @@ def test_keys_in_a_store_are_shown_and_rotated(tmp_path: Path, capsys: Captured)
     assert run("keys", "show", *where, "--reveal-secret") == 1
 
 
+def test_keys_of_a_later_release_are_one_sentence(tmp_path: Path, capsys: Captured) -> None:
+    store = SQLiteStore(tmp_path / "store")
+    TicketKeyRing.from_store(store, sealing_key=None)
+    for entry in store.entries():
+        value = store.get(entry.key)
+        assert value is not None
+        store.put(entry.key, value[:4] + b"\xff" + value[5:], 60)
+    for verb in ("show", "rotate"):
+        assert run("keys", verb, "--store", tmp_path / "store") == 1
+        assert "made by another version" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", ["period", "sealing key"])
 def test_rotate_in_a_store_fails_where_no_server_would_notice(
     tmp_path: Path, capsys: Captured, wrong: str

@@ -2,6 +2,7 @@
 
 import sqlite3
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,8 @@ from redis_server import redis_server
 from wrapped import TLS12, TLS13, client_context, connect, server_context
 
 from gnutls_resume import MemoryStore, RedisStore, SealingKey, Store
+from gnutls_resume.binding._datum import datum_of
+from gnutls_resume.binding.envelope import Kind, Sealing, seal
 from gnutls_resume.cli import main
 from gnutls_resume.stores.sqlite import SQLiteStore
 
@@ -120,6 +123,26 @@ def test_entry_of_any_expiry_is_shown(tmp_path: Path, capsys: Captured, expires:
     assert [line.split()[-1] for line in lines(capsys)[1:]] == ["never", "never"]
     assert run("show", str(path), b"stack".hex()) == 0
     assert "tickets      1, the last until never" in lines(capsys)
+
+
+def test_server_name_commands_no_terminal(tmp_path: Path, capsys: Captured) -> None:
+    store = SQLiteStore(tmp_path / "store")
+    datum, kept = datum_of(bytes(100))
+    now = int(time.time())
+    envelope = seal(
+        datum,
+        kind=Kind.CLIENT_TICKET,
+        protocol_version=0x0304,
+        created=now,
+        expires=now + 60,
+        server_name="\x1b[2J\nsealed",
+        store_key=b"",
+        sealing=Sealing(None),
+    )
+    assert len(kept) == 100
+    store.put(b"key", envelope, 60)
+    assert run("show", str(tmp_path / "store"), b"key".hex()) == 0
+    assert lines(capsys)[-1] == r"server name  \x1b[2J\nsealed"
 
 
 def test_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: Captured) -> None:
