@@ -279,21 +279,19 @@ class StoreSource:
         )
 
     def replace(self, record: TicketKeyRecord) -> None:
-        """Put a record in the place of its epoch's, and another in that of the next. For who looks
-        only when that has begun must find it: he would go on with the old keys, and put them back.
+        """Put a record in the place of its epoch's, and remove those of its neighbours; but if the
+        next one's is published by now, put another in its place. For who looks only when that
+        epoch has begun would find none, and put the old one back.
         """
         there = self.get(record.start)
         if there is not None:
             record.generation = max(record.generation, there.generation + 1)
-        following = TicketKeyRecord.generate(
-            record.period,
-            ticket_lifetime=record.ticket_lifetime,
-            start=record.start + 1,
-            generation=record.generation,
-        )
         self._put(record)
         with suppress(Exception):  # whoever follows this one replaces them
-            self._put(following)
+            if ticket_key_record.now() >= (record.start + 0.5) * record.period:
+                self._put(next_of(record))
+            else:
+                self._store.remove(self._name(record.start + 1))
             self._store.remove(self._name(record.start - 1))
 
     def _put(self, record: TicketKeyRecord) -> None:
@@ -350,6 +348,16 @@ class StoreSource:
     def _ttl(self, record: TicketKeyRecord) -> float:
         """Until its last ticket has expired."""
         return (record.start + 2) * record.period - ticket_key_record.now()
+
+
+def next_of(record: TicketKeyRecord) -> TicketKeyRecord:
+    """A new one for the epoch after."""
+    return TicketKeyRecord.generate(
+        record.period,
+        ticket_lifetime=record.ticket_lifetime,
+        start=record.start + 1,
+        generation=record.generation,
+    )
 
 
 def place_of(epoch: int) -> bytes:
