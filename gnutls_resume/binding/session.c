@@ -219,6 +219,10 @@ static int gr_hook(gnutls_session_t session, unsigned int type, unsigned int whe
 	 * (RFC 8446 §4.6.1); after the message has been read it is gone. */
 	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && incoming && when == GNUTLS_HOOK_PRE)
 		gr_note_ticket(own, message);
+	/* In the format of SSL 2.0 (RFC 5246 appendix E.2): without extensions, and no hook of a
+	 * ClientHello's would see it, so a host's settings would never be chosen. */
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO_V2 && incoming)
+		return GNUTLS_E_UNSUPPORTED_VERSION_PACKET;
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming && when == GNUTLS_HOOK_PRE) {
 		int code = gr_note_client_hello(own, message);
 

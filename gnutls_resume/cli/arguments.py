@@ -41,8 +41,11 @@ def sealing_key_of(path: Path | None) -> SealingKey | None:
 
 
 def in_words(seconds: float) -> str:
-    """Unix seconds as a date and a time."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Unix seconds as a date and a time; a store may hold any number, and infinity."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "never"
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -100,7 +100,10 @@ def records_in(
     now = int(time.time()) // period
     found = [record for number in (now, now - 1, now + 1) if (record := source.get(number))]
     if not found:
-        raise ValueError(f"no ticket keys of period {period} s and this sealing key are there")
+        raise ValueError(
+            f"no ticket keys of period {period} s and of this sealing key are in the store: "
+            "--period and --sealing-key must be those of the servers"
+        )
     return found
 
 

@@ -152,7 +152,11 @@ def locked(path: str, patience: float = 0, *, shared: bool = False) -> Iterator[
                 if time.monotonic() >= end:
                     raise
                 time.sleep(PAUSE)
-        yield
+        try:
+            yield
+        finally:
+            # By name: a child that is forked meanwhile has the descriptor, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 

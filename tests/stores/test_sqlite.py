@@ -1040,6 +1040,23 @@ def test_a_file_that_is_being_opened_by_others_is_busy(store: SQLiteStore, path:
     assert store.get(A) is None
 
 
+def test_a_child_that_is_forked_meanwhile_does_not_keep_the_lock_of_the_file(path: Path) -> None:
+    reading, writing = os.pipe()
+    with _database_file.locked(str(path)):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # as long as the parent tries
+            os._exit(0)
+    try:
+        with _database_file.locked(str(path)):
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    finally:
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)
+
+
 def limited(kind: int, limit: Callable[[], int], call: Callable[[], object]) -> object:
     """What a call returns or raises under a limit of the process."""
     soft, hard = resource.getrlimit(kind)
