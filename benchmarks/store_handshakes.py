@@ -4,7 +4,7 @@ Each peer is a server with another store; the client is the same. "bare" has its
 process's memory, and besides asks Redis through redis-py for a value of the same size: what
 ``RedisStore`` takes more than that is its own.
 
-    ./dev bench stores
+    ./dev bench store_handshakes
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Serve an ASGI application with uvicorn; clients resume their TLS sessions.
 
-One process: uvicorn's workers are spawned, each with ticket keys of its own.
+One process: uvicorn's workers are spawned, each with ticket keys of its own. uvicorn_shared.py
+lets them share.
 
     python uvicorn_server.py certificate.pem key.pem 8443 module:application
 """

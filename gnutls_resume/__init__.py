@@ -29,9 +29,9 @@ from gnutls_resume.errors import (
 )
 from gnutls_resume.resumption.outcome import HandshakeKind, MissReason, Outcome
 from gnutls_resume.resumption.ticket_key_record import TicketKeyRecord
-from gnutls_resume.resumption.ticket_keys import TicketKeyRing
+from gnutls_resume.resumption.ticket_keys import TicketKeyEpoch, TicketKeyRing
 from gnutls_resume.stores.memory import MemoryStore
-from gnutls_resume.stores.protocol import Store
+from gnutls_resume.stores.protocol import Store, StoredEntry
 from gnutls_resume.stores.redis import RedisStore
 from gnutls_resume.stores.sqlite import SQLiteStore
 
@@ -64,7 +64,9 @@ __all__ = [
     "StoreBusyError",
     "StoreClosedError",
     "StoreError",
+    "StoredEntry",
     "TicketKey",
+    "TicketKeyEpoch",
     "TicketKeyRecord",
     "TicketKeyRing",
     "VerificationError",

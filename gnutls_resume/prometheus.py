@@ -35,11 +35,8 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "handshakes": (CounterMetricFamily, "Handshakes that have succeeded.", ("side", "kind")),
     "misses": (CounterMetricFamily, "Full handshakes, by the reason.", ("side", "reason")),
     "failed_handshakes": (CounterMetricFamily, "Handshakes that have failed.", ()),
-    "store_calls": (
-        CounterMetricFamily,
-        "Searches in the store that found a session (hit) or none (miss); calls that failed.",
-        ("answer",),
-    ),
+    "store_searches": (CounterMetricFamily, "Searches for a session in the store.", ("answer",)),
+    "store_writes": (CounterMetricFamily, "Calls to keep or forget a session.", ("answer",)),
     "store_seconds": (CounterMetricFamily, "Time that calls of the store have taken.", ()),
     "not_sealed": (CounterMetricFamily, "Sessions that could not be sealed.", ()),
     "on_handshake_errors": (CounterMetricFamily, "Exceptions out of on_handshake.", ()),
@@ -64,9 +61,11 @@ PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
         for side in SIDES
         for reason in MissReason
     },
-    "store_hits": ("store_calls", ("hit",)),
-    "store_misses": ("store_calls", ("miss",)),
-    "store_errors": ("store_calls", ("error",)),
+    "store_hits": ("store_searches", ("hit",)),
+    "store_misses": ("store_searches", ("miss",)),
+    "store_errors": ("store_searches", ("error",)),
+    "store_writes": ("store_writes", ("done",)),
+    "store_write_errors": ("store_writes", ("error",)),
     **{name: (name, ()) for name, (_, _, labels) in FAMILIES.items() if not labels},
 }
 SUMS = frozenset(f"{side}_handshakes" for side in SIDES)  # of the kinds: Prometheus adds up itself

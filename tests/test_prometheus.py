@@ -89,7 +89,7 @@ def test_a_session_id_is_a_kind_of_its_own(certificates: Certificates) -> None:
     assert value(samples, "handshakes_total", context="web", side="server", kind="full") == 1
     by_id = {"side": "server", "kind": "resumed_session_id"}
     assert value(samples, "handshakes_total", context="web", **by_id) == 2
-    assert value(samples, "store_calls_total", context="web", answer="hit") == 2
+    assert value(samples, "store_searches_total", context="web", answer="hit") == 2
     assert value(samples, "store_seconds_total", context="web") > 0
 
 
@@ -101,11 +101,11 @@ def test_the_answers_of_the_store_are_counted(pair: tuple[SSLContext, SSLContext
     stats = client.stats
     assert stats["store_hits"] > 0
     assert stats["store_misses"] > 0
-    assert nonzero(samples, "store_calls_total", "shop") == {
+    assert nonzero(samples, "store_searches_total", "shop") == {
         ("hit",): stats["store_hits"],
         ("miss",): stats["store_misses"],
     }
-    assert value(samples, "store_calls_total", context="shop", answer="error") == 0
+    assert value(samples, "store_searches_total", context="shop", answer="error") == 0
     seconds = value(samples, "store_seconds_total", context="shop")
     assert seconds == pytest.approx(stats["store_seconds"])
 
@@ -118,7 +118,7 @@ def test_a_failing_store_is_seen(certificates: Certificates) -> None:
     client = client_context(certificates, sessions=Failing())
     connect(client, server_context(certificates))
     samples = scrape(registry_of(shop=client))
-    errors = value(samples, "store_calls_total", context="shop", answer="error")
+    errors = value(samples, "store_searches_total", context="shop", answer="error")
     assert errors == client.stats["store_errors"] > 0
     assert nonzero(samples, "misses_total", "shop") == {("store_error", "client"): 1}
 
@@ -158,7 +158,7 @@ def test_counters_are_there_before_anything_happens(pair: tuple[SSLContext, SSLC
             labels = {"context": name, "side": side, "reason": reason.name.lower()}
             assert value(samples, "misses_total", **labels) == 0
         for answer in ("hit", "miss", "error"):
-            assert value(samples, "store_calls_total", context=name, answer=answer) == 0
+            assert value(samples, "store_searches_total", context=name, answer=answer) == 0
         for metric in ("failed_handshakes", "store_seconds", "not_sealed", "on_handshake_errors"):
             assert value(samples, f"{metric}_total", context=name) == 0
 

@@ -287,6 +287,11 @@ static void gr_enable_tickets(gnutls_session_t session, gr_tickets *tickets,
 		return;
 	if (gnutls_session_is_resumed(session)) /* by its ID: no ticket is read, nor sent */
 		return;
+	/* A resumption without extended master secret would have to be refused (RFC 7627 §5.3), and
+	 * a client that cannot do it would come back with its ticket again and again. */
+	if (gnutls_protocol_get_version(session) < GNUTLS_TLS1_3 &&
+	    !gnutls_session_ext_master_secret_status(session))
+		return;
 	tickets->done = 1;
 	if (sure)
 		code = gr_choose_ticket_key(session, tickets, hello, lifetime, key,

@@ -44,11 +44,14 @@ it does not stop a writer with intent, who can make one too.
 """
 
 import hashlib
+import os
+import stat
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from gnutls_resume.binding import crypto
@@ -58,6 +61,8 @@ from gnutls_resume.binding._datum import CHARS, Secret, uncleared, wiped_memory
 from gnutls_resume.binding._ffi import GNUTLS_VERSION_NUMBER, CData, ffi, lib
 from gnutls_resume.errors import InvalidReason, InvalidSessionError
 
+KEY_SIZE = 32  # bytes
+MAX_KEY_FILE = 68  # bytes; digits and the end of a line
 MAX_SIZE = 65_536  # bytes; a TLS ticket holds at most 65,535 (RFC 8446 §4.6.1)
 MAX_LIFETIME = 604_800  # seconds; RFC 8446 §4.6.1
 SMALLEST = 5  # bytes of data: GnuTLS takes four zero bytes for "no session"
@@ -105,7 +110,7 @@ class SealingKey(Secret):
     """
 
     def __init__(self, raw: BytesLike, *, previous: "SealingKey | None" = None) -> None:
-        super().__init__("the sealing key", raw, 32)
+        super().__init__("the sealing key", raw, KEY_SIZE)
         self.previous = previous
         self.key_id = bytes(ffi.buffer(crypto.hkdf(self.datum, b"", b"key id", 8), 8))
 
@@ -115,6 +120,25 @@ class SealingKey(Secret):
         memory = wiped_memory(32)
         check(lib.gnutls_rnd(lib.GNUTLS_RND_KEY, memory, 32))
         return cls(memoryview(ffi.buffer(memory, 32)), previous=previous)
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, previous: "SealingKey | None" = None
+    ) -> "SealingKey":
+        """The key in a file that only its owner can read: 32 random bytes, or 64 hexadecimal
+        digits.
+
+        Raises OSError, PermissionError if others can read it, ValueError for anything else.
+        """
+        with Path(path).open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise PermissionError(f"others can read the sealing key {path}: chmod 600 {path}")
+            raw = file.read(MAX_KEY_FILE) or b""
+        try:
+            digits = raw if len(raw) == KEY_SIZE else bytes.fromhex(raw.decode("ascii"))
+            return cls(digits, previous=previous)
+        except ValueError:  # whose words may be the key's
+            raise ValueError(f"{path} holds no sealing key: make one of 32 random bytes") from None
 
     def with_id(self, key_id: bytes) -> "SealingKey | None":
         for key in (self, self.previous):

@@ -192,6 +192,23 @@ static int gr_note_client_hello(gr_session *own, const gnutls_datum_t *message)
 	return 0;
 }
 
+/* Of a session that was found and then not resumed (it has expired, or the client does not bind its
+ * master secret, or lies about the ticket's age) GnuTLS keeps the peer's certificate, and would tell
+ * it of a client that shows none, and seal it into his tickets: a session ID or a ticket, which
+ * anybody can see on the wire, would be enough to be somebody else. What is no session makes it
+ * forget: it is refused only after that. */
+static int gr_forget_peer(gnutls_session_t session)
+{
+	static const unsigned char no_session[8];
+	unsigned int certificates = 0;
+
+	if (gnutls_session_is_resumed(session))
+		return 0;
+	gnutls_session_set_data(session, no_session, sizeof(no_session));
+	gnutls_certificate_get_peers(session, &certificates);
+	return certificates ? GNUTLS_E_INTERNAL_ERROR : 0;
+}
+
 static int gr_hook(gnutls_session_t session, unsigned int type, unsigned int when,
 		   unsigned int incoming, const gnutls_datum_t *message)
 {
@@ -202,8 +219,19 @@ static int gr_hook(gnutls_session_t session, unsigned int type, unsigned int whe
 	 * (RFC 8446 §4.6.1); after the message has been read it is gone. */
 	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && incoming && when == GNUTLS_HOOK_PRE)
 		gr_note_ticket(own, message);
+	/* In the format of SSL 2.0 (RFC 5246 appendix E.2): without extensions, and no hook of a
+	 * ClientHello's would see it, so a host's settings would never be chosen. */
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO_V2 && incoming)
+		return GNUTLS_E_UNSUPPORTED_VERSION_PACKET;
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming && when == GNUTLS_HOOK_PRE) {
 		int code = gr_note_client_hello(own, message);
+
+		if (code < 0)
+			return code;
+	}
+	/* The last moment before the client may show a certificate, after the last ClientHello. */
+	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO && !incoming && when == GNUTLS_HOOK_PRE) {
+		int code = gr_forget_peer(session);
 
 		if (code < 0)
 			return code;

@@ -674,7 +674,9 @@ class Session:
         ``handshake_set_post_client_hello_function``; until then, as in a ClientHello hook, another
         call replaces this one. It stands in for ``ticket_enable_server`` and, like it, undoes
         ``%NO_TICKETS``. Where it cannot be made (the secret has been wiped, that function has set
-        a priority) there are no tickets, and ``ticket_failures`` counts.
+        a priority) there are no tickets, and ``ticket_failures`` counts. Nor are there any for a
+        TLS 1.2 client without extended master secret, whose resumption would have to be refused
+        (RFC 7627 §5.3).
         """
         table = secret if isinstance(secret, TicketKeyTable) else TicketKeyTable(secret)
         digest = bytes(check_bytes("policy", policy, length=lib.GR_POLICY_SIZE))

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gnutls_resume import StoreError
+from gnutls_resume import GnuTLSError, StoreError
 from gnutls_resume.cli import keys, sessions
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.run(chosen)
     except BrokenPipeError:  # whoever reads has seen enough, as head does
         sys.stderr.close()
-    except (OSError, ValueError, StoreError, ImportError) as error:
+    except (OSError, ValueError, GnuTLSError, StoreError, ImportError) as error:
         print(f"gnutls_resume: {error}", file=sys.stderr)
         return 1
     return 0

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +9,7 @@ from pathlib import Path
 from gnutls_resume import RedisStore, SealingKey, SQLiteStore
 
 URLS = ("redis://", "rediss://", "unix://")
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OPERATORS_TIMEOUT = 5.0  # seconds; no handshake waits here
-RAW, HEX = 32, 64  # bytes of a sealing key file
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +27,7 @@ def add_sealing_key(parser: argparse.ArgumentParser) -> None:
 
 
 def store_of(where: str) -> SQLiteStore | RedisStore:
-    """The store of that name. Raises FileNotFoundError rather than begin a new one."""
+    """The store of that name. Raises OSError or ValueError rather than begin a new one."""
     if where.startswith(URLS):
         return RedisStore(where, timeout=OPERATORS_TIMEOUT)
     if not os.path.exists(where):  # noqa: PTH110
@@ -40,20 +37,15 @@ def store_of(where: str) -> SQLiteStore | RedisStore:
 
 def sealing_key_of(path: Path | None) -> SealingKey | None:
     """The key in a file. Raises OSError, ValueError for one that others can read or is no key."""
-    if path is None:
-        return None
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_mode & OTHERS:
-            raise PermissionError(f"others can read the sealing key {path}: chmod 600 {path}")
-        raw = file.read(HEX + 2)
-    if len(raw) != RAW:
-        raw = bytes.fromhex(raw.decode("ascii", "replace").strip())
-    return SealingKey(raw)
+    return None if path is None else SealingKey.from_file(path)
 
 
 def in_words(seconds: float) -> str:
-    """Unix seconds as a date and a time."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Unix seconds as a date and a time; a store may hold any number, and infinity."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "never"
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gnutls_resume import TicketKeyRecord, TicketKeyRing
+from gnutls_resume import RedisStore, SealingKey, SQLiteStore, TicketKeyRecord, TicketKeyRing
+from gnutls_resume.binding._arguments import check_number
 from gnutls_resume.cli.arguments import (
     add_sealing_key,
     in_words,
@@ -13,7 +14,7 @@ from gnutls_resume.cli.arguments import (
     store_of,
     table,
 )
-from gnutls_resume.resumption.ticket_key_record import HOURS_6
+from gnutls_resume.resumption.ticket_key_record import HOURS_6, MAX_PERIOD
 from gnutls_resume.resumption.ticket_key_sources import StoreSource, write_key_file
 
 
@@ -45,7 +46,12 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
         "--store", action="store_true", help="the keys are in an SQLite store or at a Redis URL"
     )
     add_sealing_key(parser)
-    add_times(parser)
+    parser.add_argument(
+        "--period",
+        type=int,
+        metavar="SECONDS",
+        help=f"of keys in a store, default {HOURS_6}; a key file says its own",
+    )
 
 
 def add_times(parser: argparse.ArgumentParser) -> None:
@@ -74,36 +80,63 @@ def run_show(chosen: argparse.Namespace) -> None:
     if chosen.store:
         show_store(chosen)
         return
-    print_ring(TicketKeyRing.from_file(chosen.keys))
+    print_ring(ring_of_file(chosen))
     if chosen.reveal_secret:
         print(Path(chosen.keys).read_bytes().hex())
+
+
+def ring_of_file(chosen: argparse.Namespace) -> TicketKeyRing:
+    if chosen.period is not None:
+        raise ValueError("--period is for --store: a key file says its own")
+    return TicketKeyRing.from_file(chosen.keys)
+
+
+def records_in(
+    store: SQLiteStore | RedisStore, sealing_key: SealingKey | None, period: int | None
+) -> list[TicketKeyRecord]:
+    """The records of the current epoch and its neighbours. Raises ValueError if there are none."""
+    period = check_number("--period", HOURS_6 if period is None else period, 1, MAX_PERIOD)
+    source = StoreSource(store, sealing_key)
+    now = int(time.time()) // period
+    found = [record for number in (now, now - 1, now + 1) if (record := source.get(number))]
+    if not found:
+        raise ValueError(
+            f"no ticket keys of period {period} s and of this sealing key are in the store: "
+            "--period and --sealing-key must be those of the servers"
+        )
+    return found
 
 
 def show_store(chosen: argparse.Namespace) -> None:
     """What a store has; to join those who share it would be to put something there."""
     if chosen.reveal_secret:
         raise ValueError("--reveal-secret is for key files")
-    source = StoreSource(store_of(chosen.keys), sealing_key_of(chosen.sealing_key))
-    now = int(time.time()) // chosen.period
-    records = [record for number in (now, now - 1, now + 1) if (record := source.get(number))]
-    if not records:
-        raise ValueError(f"no ticket keys of period {chosen.period} s are in the store")
+    store, sealing_key = store_of(chosen.keys), sealing_key_of(chosen.sealing_key)
+    records = records_in(store, sealing_key, chosen.period)
+    period = records[0].period
     print_head(records[0])
-    print_epochs(now, [(record.start, record.fingerprint) for record in records], chosen.period)
+    known = [(record.start, record.fingerprint) for record in records]
+    print_epochs(int(time.time()) // period, known, period)
 
 
 def run_rotate(chosen: argparse.Namespace) -> None:
-    if chosen.store:
-        ring = TicketKeyRing.from_store(
-            store_of(chosen.keys),
-            sealing_key=sealing_key_of(chosen.sealing_key),
-            period=chosen.period,
-            ticket_lifetime=chosen.ticket_lifetime,
-        )
-    else:
-        ring = TicketKeyRing.from_file(chosen.keys)
+    ring = ring_of_store(chosen) if chosen.store else ring_of_file(chosen)
     ring.rotate()
     print_ring(ring)
+
+
+def ring_of_store(chosen: argparse.Namespace) -> TicketKeyRing:
+    """Only of keys that are there: new ones, of another period or under another sealing key, would
+    end no ticket of anybody's.
+    """
+    store, sealing_key = store_of(chosen.keys), sealing_key_of(chosen.sealing_key)
+    record = records_in(store, sealing_key, chosen.period)[0]
+    return TicketKeyRing.from_store(
+        store,
+        sealing_key=sealing_key,
+        period=record.period,
+        ticket_lifetime=record.ticket_lifetime,
+    )
 
 
 def print_ring(ring: TicketKeyRing) -> None:

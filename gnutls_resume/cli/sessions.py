@@ -93,7 +93,8 @@ def run_show(chosen: argparse.Namespace) -> None:
         print("sealed       no: a checksum only")
     name = server_name_of(value, Sealing(sealing_key_of(chosen.sealing_key)))
     if name:
-        print(f"server name  {name}")
+        # Who writes to the store may have put anything there, commands to a terminal too.
+        print(f"server name  {name.encode('unicode_escape').decode()}")
 
 
 def run_remove(chosen: argparse.Namespace) -> None:

@@ -147,7 +147,7 @@ class SSLContext(Refusing):
             session_lifetime=session_lifetime,
             close_wait=close_wait,
             on_handshake=on_handshake,
-            server=self.protocol == ssl.PROTOCOL_TLS_SERVER,
+            server=self.protocol != ssl.PROTOCOL_TLS_CLIENT,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -273,6 +273,7 @@ class SSLContext(Refusing):
                 verify_flags=self.verify_flags,
                 trust=self._trust.digest if self.verify_mode != ssl.CERT_NONE else b"",
                 partition=self._partition,
+                priority=self._priority or "",
             )
         identity = sorted(hashlib.sha256(b"".join(chain)).digest() for chain in chains)
         return ClientPolicy(
@@ -421,7 +422,7 @@ class SSLContext(Refusing):
         """How often what has happened on this context, how long its store has taken in all
         (``store_seconds``), and the state of its ticket keys (``ring_…``): a read-only mapping.
         """
-        ring = self._resuming.ring if self.protocol == ssl.PROTOCOL_TLS_SERVER else None
+        ring = self._resuming.ring if self.protocol != ssl.PROTOCOL_TLS_CLIENT else None
         return MappingProxyType(self._resuming.counters.read() | (ring.stats if ring else {}))
 
     def session_stats(self) -> dict[str, int]:

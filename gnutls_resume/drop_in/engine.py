@@ -216,7 +216,7 @@ class Engine:
             session.ticket_derive(ring.table(), policy)
             lifetime = ring.ticket_lifetime
         session.db_set_cache_expiration(lifetime)
-        if resuming.database is not None and Version.TLS1_2 in settings.versions:
+        if resuming.database is not None:
             self._visit = resuming.database.serve(session, policy)
 
     def _switch(self, context: "SSLContext") -> None:
@@ -318,6 +318,8 @@ class Engine:
             session.handshake()
             self._version = session.protocol_get_version()
             self._resumed = session.is_resumed()
+            if self._resumed and self._visit is not None:
+                self._visit.resumed()
             if self._resumed or not self._check.chain:
                 self._check_again()
             self._shaken = True
@@ -386,7 +388,7 @@ class Engine:
             return self._attempt.miss_reason or MissReason.DECLINED
         issues = self._settings.tickets and self._resuming.ring is not None
         offer = self._session.ticket_offered() if issues else TicketOffer.NONE
-        if self._visit is not None:
+        if self._visit is not None and self._version is not Version.TLS1_3:  # which has no IDs
             self._visit.not_resumed()
             if offer is TicketOffer.NONE and self._visit.miss_reason is not None:
                 return self._visit.miss_reason
@@ -402,6 +404,8 @@ class Engine:
         assert transport is not None
         self._resuming.counters.count("failed_handshakes")
         if self._visit is not None:
+            if session.is_resumed():
+                self._visit.resumed()
             self._visit.broken()
         if attempt is not None and offered:
             if isinstance(error, VerificationError):

@@ -14,6 +14,7 @@ The store's key is the policy's digest, so that a session is found only by its e
 import time
 import weakref
 from collections.abc import Container
+from contextlib import suppress
 
 from gnutls_resume.binding import Protocol, Sealing, Session
 from gnutls_resume.binding.envelope import read_header
@@ -77,7 +78,6 @@ class Attempt:
         try:
             data = self._find(self._cache)
         except Exception:  # noqa: BLE001 - any fault of a store is a miss
-            self._cache.note_failure()
             self.miss_reason = MissReason.STORE_ERROR
             return
         if data is None:
@@ -100,10 +100,8 @@ class Attempt:
         """Offer a session that was handed in, unless such a one has failed a short while ago."""
         tls13 = read_header(data).protocol_version == Protocol.TLS1_3.wire
         if self._cache is not None:
-            try:
+            with suppress(Exception):  # nor was it asked for a session
                 self._note_mark(self._cache.get(self._digest))
-            except Exception:  # noqa: BLE001 - nor was it asked for a session
-                self._cache.note_failure()
         if self._mark == NOTHING or (self._mark == TICKETS_ONLY and not tls13):
             self.miss_reason = MissReason.AFTER_FAILURE
         else:
@@ -171,15 +169,13 @@ class Attempt:
         assert self._cache is not None
         header = read_header(data)
         ttl = header.expires - time.time()
-        try:
+        with suppress(Exception):
             if header.protocol_version == Protocol.TLS1_3.wire:
                 self._cache.keep_ticket(self._digest, data, ttl)
             elif self._mark is None and self._cache.get(self._digest) not in MARKS:
                 if self._offered_ticket:  # the server no longer does TLS 1.3
                     self._cache.remove(self._digest)
                 self._cache.put(self._digest, data, ttl)
-        except Exception:  # noqa: BLE001
-            self._cache.note_failure()
 
     def ended(self) -> None:
         """The connection ends. If it was resumed and has brought no new ticket, the server does
@@ -202,10 +198,8 @@ class Attempt:
         mark, seconds = NOTHING, NOTHING_FOR
         if tls12 and Protocol.TLS1_3 in self._versions:
             mark, seconds = TICKETS_ONLY, TICKETS_ONLY_FOR
-        try:
+        with suppress(Exception):
             self._cache.put(self._digest, mark, seconds)
-        except Exception:  # noqa: BLE001
-            self._cache.note_failure()
 
     def broken(self) -> None:
         """The connection has ended in a fatal alert: its sessions are not used again
@@ -223,7 +217,5 @@ class Attempt:
     def _forget(self) -> None:
         if self._cache is None:
             return
-        try:
+        with suppress(Exception):
             self._cache.remove(self._digest)
-        except Exception:  # noqa: BLE001
-            self._cache.note_failure()

@@ -10,8 +10,9 @@ Whatever a store does, the handshake goes on.
 import hashlib
 import time
 import weakref
+from contextlib import suppress
 
-from gnutls_resume.binding import Sealing, Session
+from gnutls_resume.binding import Sealing, Session, SessionFlag
 from gnutls_resume.binding.envelope import read_header
 from gnutls_resume.errors import InvalidSessionError
 from gnutls_resume.resumption.outcome import REASONS, MissReason
@@ -43,11 +44,15 @@ class Visit:
         self._database = database
         self._session: Session = weakref.proxy(session)  # which holds our methods
         self._policy = policy
-        self._entry: bytes | None = None  # the name of what was found, or stored
-        self.found = False
-        """There was an entry of the client's session ID."""
+        self._offered: bytes | None = None  # the name of what was found
+        self._entry: bytes | None = None  # the name of this connection's session
         self.miss_reason: MissReason | None = None
         """Why the client's session ID, if it has sent one, led to no session."""
+
+    @property
+    def found(self) -> bool:
+        """There was an entry of the client's session ID."""
+        return self._offered is not None
 
     def context(self) -> bytes:
         """What the entry is bound to."""
@@ -66,29 +71,31 @@ class Visit:
         try:
             found = self._database.get(name)
         except Exception:  # noqa: BLE001 - any fault of a store is a miss
-            self._database.note_failure()
             self.miss_reason = MissReason.STORE_ERROR
             return None
         if found is None:
             self.miss_reason = MissReason.NONE_STORED
             return None
-        self.found = True
-        self._entry = name
+        self._offered = name
         return found
 
     def store(self, session_id: bytes, data: bytes) -> None:
-        """Keep the session of a full handshake."""
-        name = self._name(session_id)
-        try:
-            self._database.put(name, data, read_header(data).expires - time.time())
-        except Exception:  # noqa: BLE001
-            self._database.note_failure()
-        else:
-            self._entry = name
+        """Keep the session of a full handshake, unless a resumption would have to be refused
+        (RFC 7627 §5.3).
+        """
+        if SessionFlag.EXT_MASTER_SECRET not in self._session.get_flags():
+            return
+        self._entry = self._name(session_id)  # a store that fails may have kept it all the same
+        with suppress(Exception):
+            self._database.put(self._entry, data, read_header(data).expires - time.time())
 
     def remove(self, session_id: bytes) -> None:
         """Forget a session ID."""
         self._remove(self._name(session_id))
+
+    def resumed(self) -> None:
+        """What was found is this connection's session; until then anybody may have named it."""
+        self._entry = self._offered
 
     def not_resumed(self) -> None:
         """The handshake was full: say why, and forget an entry that nobody can resume."""
@@ -101,17 +108,18 @@ class Visit:
         self.miss_reason = MissReason.DAMAGED
         if isinstance(error, InvalidSessionError):
             self.miss_reason = REASONS.get(error.reason, MissReason.DAMAGED)
-        self.broken()
+        if self.miss_reason is MissReason.POLICY_CHANGED:  # another's, under our name
+            self.miss_reason = MissReason.DAMAGED
+        assert self._offered is not None
+        self._remove(self._offered)
 
     def broken(self) -> None:
         """The connection has ended in a fatal alert: its session is not used again
-        (RFC 5246 §7.2.2). The session is not asked: another thread may have it to itself.
+        (RFC 5246 §7.2.2). GnuTLS is not asked: another thread may have the session to itself.
         """
         if self._entry is not None:
             self._remove(self._entry)
 
     def _remove(self, name: bytes) -> None:
-        try:
+        with suppress(Exception):
             self._database.remove(name)
-        except Exception:  # noqa: BLE001
-            self._database.note_failure()

@@ -78,9 +78,11 @@ class Counters:
             for name in names:
                 self._numbers[name] = self._numbers.get(name, 0) + 1
 
-    def add(self, name: str, seconds: float) -> None:
+    def count_timed(self, name: str, total: str, seconds: float) -> None:
+        """Count it, and add what it took to a total."""
         with self._lock:
-            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+            self._numbers[name] = self._numbers.get(name, 0) + 1
+            self._seconds[total] = self._seconds.get(total, 0.0) + seconds
 
     def number(self, name: str) -> int:
         return self._numbers.get(name, 0)

@@ -79,7 +79,9 @@ class ClientPolicy(Policy):
 @dataclass(frozen=True)
 class ServerPolicy(Policy):
     """When a server accepts a client. The names in its certificates, not their bytes: a renewal
-    ends no sessions. Server name, version and ALPN of a connection are added in C.
+    ends no sessions. The priority is the one that was asked for: a resumed session keeps its
+    cipher suite, which it may rule out. Server name, version and ALPN of a connection are added
+    in C.
     """
 
     names: tuple[str, ...]
@@ -87,3 +89,4 @@ class ServerPolicy(Policy):
     verify_flags: int
     trust: bytes
     partition: bytes
+    priority: str = ""

@@ -2,18 +2,18 @@
 
 - Names: with a sealing key they are made from it and tell nothing; what is not found is asked for
   once more under the previous key's name.
-- Every question is counted and timed. A store that fails or hangs is asked nothing for a while
-  (``stores/guard.py``), but for the one in this process's memory, which does neither.
-- What a store raises comes out, and ``note_failure`` is for whoever catches it.
+- Every question is counted and timed: each ``get`` and ``take`` here is a hit, a miss or an error,
+  and a failure of what writes is a write error. A store that fails or hangs is asked nothing for a
+  while (``stores/guard.py``), but for the one in this process's memory, which does neither.
+- What a store raises comes out, and what it returns is bytes.
 """
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from gnutls_resume.binding import SealingKey
 from gnutls_resume.binding.envelope import store_key
-from gnutls_resume.resumption.outcome import Counters
+from gnutls_resume.resumption.outcome import Counters, warn
 from gnutls_resume.stores.guard import guard_for
 from gnutls_resume.stores.memory import MemoryStore
 from gnutls_resume.stores.protocol import Store
@@ -56,37 +56,50 @@ class StoreView:
         return self._find("take", digest)
 
     def _find(self, verb: str, digest: bytes) -> bytes | None:
-        key = self._sealing_key
-        found: bytes | None = self._ask(verb, store_key(digest, key))
-        if found is None and key is not None and key.previous is not None:
-            found = self._ask(verb, store_key(digest, key.previous))
-        self._counters.count("store_misses" if found is None else "store_hits")
+        key, end = self._sealing_key, "store_errors"
+        began = time.perf_counter()
+        try:
+            call: Callable[[bytes], bytes | None] = getattr(self.store, verb)
+            found = call(store_key(digest, key))
+            if found is None and key is not None and key.previous is not None:
+                found = call(store_key(digest, key.previous))
+            if found is not None and not isinstance(found, bytes):
+                raise wrong_answer(verb, found)
+            end = "store_misses" if found is None else "store_hits"
+        finally:
+            self._counters.count_timed(end, "store_seconds", time.perf_counter() - began)
         return found
 
     def put(self, digest: bytes, value: bytes, ttl: float) -> None:
-        self._ask("put", store_key(digest, self._sealing_key), value, ttl)
+        self._write("put", digest, self._sealing_key, value, ttl)
 
     def push(self, digest: bytes, value: bytes, ttl: float, keep: int) -> None:
-        self._ask("push", store_key(digest, self._sealing_key), value, ttl, keep)
+        self._write("push", digest, self._sealing_key, value, ttl, keep)
 
     def remove(self, digest: bytes) -> None:
         """Under both keys, or what was sealed under the previous one would be found again."""
         key = self._sealing_key
-        self._ask("remove", store_key(digest, key))
-        if key is not None and key.previous is not None:
-            self._ask("remove", store_key(digest, key.previous))
+        try:
+            self._write("remove", digest, key)
+        finally:
+            if key is not None and key.previous is not None:
+                self._write("remove", digest, key.previous)
 
-    def _ask(self, verb: str, *arguments: object) -> Any:  # noqa: ANN401
-        call: Callable[..., Any] = getattr(self.store, verb)
+    def _write(self, verb: str, digest: bytes, key: SealingKey | None, *rest: object) -> None:
+        end = "store_write_errors"
         began = time.perf_counter()
         try:
-            return call(*arguments)
+            getattr(self.store, verb)(store_key(digest, key), *rest)
+            end = "store_writes"
         finally:
-            self._counters.add("store_seconds", time.perf_counter() - began)
-
-    def note_failure(self) -> None:
-        """Count a failure of the store, which its guard has logged."""
-        self._counters.count("store_errors")
+            self._counters.count_timed(end, "store_seconds", time.perf_counter() - began)
 
     def count(self, name: str) -> None:
         self._counters.count(name)
+
+
+def wrong_answer(verb: str, answer: object) -> TypeError:
+    """The error for what no store may return, which is logged."""
+    kind = type(answer).__name__
+    warn("the session store's answer", "the session store's %s returned %s", verb, kind)
+    return TypeError(f"{verb} must return bytes or None, not {kind}")

@@ -279,14 +279,23 @@ class StoreSource:
         )
 
     def replace(self, record: TicketKeyRecord) -> None:
-        """Put a record in the place of its epoch's, and remove those of its neighbours."""
+        """Put a record in the place of its epoch's, and remove those of its neighbours; but if the
+        next one's is published by now, put another in its place. For who looks only when that
+        epoch has begun would find none, and put the old one back.
+        """
         there = self.get(record.start)
         if there is not None:
             record.generation = max(record.generation, there.generation + 1)
-        self._store.put(self._name(record.start), self._sealed(record), self._ttl(record))
+        self._put(record)
         with suppress(Exception):  # whoever follows this one replaces them
+            if ticket_key_record.now() >= (record.start + 0.5) * record.period:
+                self._put(next_of(record))
+            else:
+                self._store.remove(self._name(record.start + 1))
             self._store.remove(self._name(record.start - 1))
-            self._store.remove(self._name(record.start + 1))
+
+    def _put(self, record: TicketKeyRecord) -> None:
+        self._store.put(self._name(record.start), self._sealed(record), self._ttl(record))
 
     def get(self, epoch: int) -> TicketKeyRecord | None:
         """The record of an epoch, None if there is none, or anything else. Raises
@@ -339,6 +348,16 @@ class StoreSource:
     def _ttl(self, record: TicketKeyRecord) -> float:
         """Until its last ticket has expired."""
         return (record.start + 2) * record.period - ticket_key_record.now()
+
+
+def next_of(record: TicketKeyRecord) -> TicketKeyRecord:
+    """A new one for the epoch after."""
+    return TicketKeyRecord.generate(
+        record.period,
+        ticket_lifetime=record.ticket_lifetime,
+        start=record.start + 1,
+        generation=record.generation,
+    )
 
 
 def place_of(epoch: int) -> bytes:

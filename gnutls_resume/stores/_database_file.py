@@ -2,11 +2,11 @@
 
 Rules of this file:
 
-1. Nothing here opens a database that exists. Whoever closes a descriptor of a file gives up all
-   locks (fcntl(2)) that his process holds on it, those of SQLite included.
-2. Only who holds ``locked`` creates a database, moves one aside, connects to one or closes it.
-   Else SQLite could open the database of one and the write-ahead log of another, and make one of
-   both, or delete the log of another when it closes one.
+1. Nothing here opens a database that may be in use. Whoever closes a descriptor of a file gives
+   up all locks (fcntl(2)) that his process holds on it, those of SQLite included.
+2. Who creates a database or moves one aside holds ``locked``; who connects to one or closes it
+   holds it too, shared. Else SQLite could open the database of one and the write-ahead log of
+   another, and make one of both, or delete the log of another when it closes one.
 """
 
 import fcntl
@@ -20,6 +20,8 @@ from pathlib import Path
 # What SQLite has beside a database: the write-ahead log, its index, and a rollback journal while
 # the database is made.
 BESIDE = ("-wal", "-shm", "-journal")
+LOCK = "-lock"
+HEAD = b"SQLite format 3\0"
 PAUSE = 0.001  # seconds
 MODE = 0o600  # of all
 
@@ -56,6 +58,18 @@ def check_folder(path: str) -> None:
         )
 
 
+def check_origin(path: str) -> None:
+    """Raise ValueError for a file that never was a database: it would be taken for a damaged one,
+    and moved away. Beside one of ours there is a lock, and then it is not read (rule 1).
+    """
+    if os.path.lexists(path + LOCK) or check_file(path) is None:
+        return
+    with Path(path).open("rb") as file:
+        begins = file.read(len(HEAD))
+    if begins and begins != HEAD:
+        raise ValueError(f"{path} is no SQLite database: choose another path")
+
+
 def check_files(path: str) -> Identity | None:
     """The database that is there, or None. Raise PermissionError if it, or what SQLite has
     beside it, is not this user's alone.
@@ -79,10 +93,12 @@ def check_file(path: str) -> Identity | None:
             f"{path} belongs to another user (uid {status.st_uid}), this process runs as "
             f"{os.geteuid()}: run it as that user, or choose another path"
         )
-    if status.st_mode & 0o077:
+    mode = stat.S_IMODE(status.st_mode)
+    # With less than that SQLite would only read, and make what is beside it as useless.
+    if mode != MODE:
         raise PermissionError(
-            f"{path} can be read or written by others (mode {stat.S_IMODE(status.st_mode):o}): "
-            f"chmod 600 {path}, or remove it if they were not meant to"
+            f"{path} is not readable and writable for its owner alone, but has mode {mode:o}: "
+            f"chmod {MODE:o} {path}"
         )
     if status.st_nlink > 1:
         raise PermissionError(f"{path} has a second name (hard link): remove one of the two")
@@ -113,11 +129,11 @@ def remove(path: str, those: dict[str, Identity | None]) -> None:
 
 
 @contextmanager
-def locked(path: str, patience: float = 0) -> Iterator[None]:
-    """Hold the lock of the database at `path`. BlockingIOError if another process does, for so
-    many seconds.
+def locked(path: str, patience: float = 0, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of the database at `path`, perhaps with others. BlockingIOError if it is not
+    to be had for so many seconds.
     """
-    name = path + "-lock"
+    name = path + LOCK
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(name, flags, MODE)
     try:
@@ -126,16 +142,21 @@ def locked(path: str, patience: float = 0) -> Iterator[None]:
             raise PermissionError(f"{name} is not a file of this user: choose another path")
         if stat.S_IMODE(status.st_mode) != MODE:
             os.fchmod(descriptor, MODE)  # whatever the umask is
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         end = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= end:
                     raise
                 time.sleep(PAUSE)
-        yield
+        try:
+            yield
+        finally:
+            # By name: a child that is forked meanwhile has the descriptor, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 

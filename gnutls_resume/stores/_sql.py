@@ -17,7 +17,7 @@ VERSION = 1
 PAGE = 2048  # bytes
 PADDING = f"zeroblob({PAGE // 4})"  # what of a row stays in a shared page is less
 BATCH = 100  # entries that are purged, cleared or listed in one statement
-BEFORE_ALL = ""  # a key to begin with: text is less than any bytes
+BEFORE_ALL = float("-inf")  # a key to begin with: numbers are less than any bytes
 
 # Without a rowid, a row is in the tree of its primary key, and needs no second one.
 SINGLE = """CREATE TABLE single (
@@ -103,9 +103,10 @@ PURGE_SINGLE = f"""DELETE FROM single WHERE key IN (
 PURGE_STACK = f"""DELETE FROM stack WHERE (key, id) IN (
     SELECT key, id FROM stack WHERE expires <= ? ORDER BY expires LIMIT {BATCH})"""
 LIST_SINGLE = f"""SELECT key, expires, length(value), 0 FROM single
-    WHERE key > ? AND expires > ? ORDER BY key LIMIT {BATCH}"""
+    WHERE typeof(key) = 'blob' AND key > ? AND expires > ? ORDER BY key LIMIT {BATCH}"""
 LIST_STACK = f"""SELECT key, max(expires), sum(length(value)), count(*) FROM stack
-    WHERE key > ? AND expires > ? GROUP BY key ORDER BY key LIMIT {BATCH}"""
+    WHERE typeof(key) = 'blob' AND key > ? AND expires > ?
+    GROUP BY key ORDER BY key LIMIT {BATCH}"""
 CLEAR_SINGLE, CLEAR_STACK = (
     f"""DELETE FROM {table} WHERE key IN (
     SELECT key FROM {table} WHERE key > ? ORDER BY key LIMIT {BATCH}) RETURNING key"""

@@ -27,13 +27,13 @@ from typing import Any, NoReturn, SupportsIndex, TypeVar
 
 from gnutls_resume.errors import StoreBusyError, StoreClosedError
 from gnutls_resume.stores._arguments import check_bytes, check_count, check_ttl
-from gnutls_resume.stores.protocol import Store
+from gnutls_resume.stores.protocol import VERBS, Store
 
-VERBS = ("get", "put", "add", "push", "take", "remove")
 DEADLINE = 0.05  # seconds, the contract's
 LONGEST = 10.0  # seconds
 GRACE = 0.01  # seconds; a store that limits itself to the deadline comes back a little later
-BUSY = 3  # times in a row
+HANGING = 4  # deadlines; what comes back sooner has only been slow
+SLOW = 3  # times in a row
 INTERVAL = 1.0  # seconds between two probes of a verb
 LOG_INTERVAL = 60.0  # seconds between two warnings
 PROBE_TTL = 0.5  # seconds: less than the interval, so that each probing add finds nothing
@@ -49,10 +49,11 @@ class Guard:
 
     - What the store raises comes out as it is and opens the circuit of that verb: a full disk
       refuses ``put``, but ``get`` goes on. A call with arguments that no store takes opens none.
-    - A call that took longer than `deadline` seconds opens all circuits; its answer still counts.
-      So does a call that has not come back after 10 ms more, as soon as another one is made.
-    - ``StoreBusyError`` is only a miss, until there are three with no success of the same verb
-      between: then all circuits open.
+    - A call that has failed after more than `deadline` seconds opens all circuits. So does one
+      that took four times as long, or has not come back by then. Its answer, if any, still counts.
+    - An answer that came later than the deadline, or a ``StoreBusyError``, is no fault by itself:
+      three of them, with no answer in time of the same verb between, open all circuits.
+    - While a call is late, others are not made.
 
     While a verb's circuit is open, a call raises ``StoreClosedError`` at once. A daemon thread
     makes a harmless call of that verb, under a key of its own: at once, but not more often than
@@ -180,7 +181,7 @@ class Circuits:
         self.opened = 0
         self._flights: dict[int, float] = {}  # calls in flight and when they began, oldest first
         self._numbers = count()
-        self._busy: dict[str, int] = {}  # StoreBusyErrors since the verb last succeeded
+        self._slow: dict[str, int] = {}  # late or busy answers since the verb's last in time
         self._due: dict[str, float] = {}  # when a verb may be probed again
         self._news: str | None = None  # what has not been logged yet
         self._warned = float("-inf")  # when
@@ -204,8 +205,7 @@ class Circuits:
             probing = self._may_probe(guard, verb)
         flights = self._flights
         begun = monotonic()
-        if flights and self._overdue(flights, begun):
-            self._open_all(guard, "the session store hangs")
+        if flights and self._is_late(guard, flights, begun):
             raise StoreClosedError("the session store hangs, and is asked nothing for now")
         flight = next(self._numbers)
         flights[flight] = begun
@@ -214,14 +214,17 @@ class Circuits:
         except BaseException as error:
             self._failed(guard, verb, error, arguments, flights.pop(flight, None))
             raise
-        in_time = monotonic() - begun <= self.deadline
+        taken = monotonic() - begun
         noted = flights.pop(flight, None) is None
-        if not in_time and not noted:
-            self._open_all(guard, f"the session store's {verb} took longer than {self.deadline} s")
-        if self._busy:
-            self._busy.pop(verb, None)
-        if probing and in_time:
-            self.open.pop(verb, None)
+        if taken <= self.deadline:
+            if self._slow:
+                self._slow.pop(verb, None)
+            if probing:
+                self.open.pop(verb, None)
+        elif taken > self.deadline * HANGING and not noted:
+            self._open_all(guard, f"the session store's {verb} took {taken:.2f} s")
+        elif not noted:
+            self._note_slow(guard, verb)
         return answer
 
     def _failed(
@@ -236,33 +239,33 @@ class Circuits:
             return
         late = monotonic() - begun > self.deadline
         if isinstance(error, StoreBusyError):
-            self._note_busy(guard, verb)
+            self._note_slow(guard, verb)
         elif late:
             self._open_all(guard, f"the session store's {verb} failed: {type(error).__name__}")
         elif isinstance(error, Exception) and acceptable(*arguments):
             self._open(guard, [verb], f"the session store's {verb} failed: {type(error).__name__}")
 
-    def _note_busy(self, guard: Guard, verb: str) -> None:
+    def _note_slow(self, guard: Guard, verb: str) -> None:
         if verb in self.open:
             return
-        self._busy[verb] = self._busy.get(verb, 0) + 1
+        self._slow[verb] = self._slow.get(verb, 0) + 1
         # A copy: another thread may change it meanwhile.
-        if sum(self._busy.copy().values()) >= BUSY:
-            self._busy = {}
-            self._open_all(guard, "the session store is busy")
+        if sum(self._slow.copy().values()) >= SLOW:
+            self._slow = {}
+            self._open_all(guard, "the session store is slow or busy")
 
-    def _overdue(self, flights: dict[int, float], now: float) -> bool:
-        """Whether the oldest call hangs. All that do are taken out: they have been noted."""
-        limit = now - self.deadline - GRACE
+    def _is_late(self, guard: Guard, flights: dict[int, float], now: float) -> bool:
+        """Whether the oldest call is. All that hang are taken out, and noted."""
         try:
-            if next(iter(flights.values())) >= limit:
-                return False
+            waited = now - next(iter(flights.values()))
         except (RuntimeError, StopIteration):  # it has just come back
             return False
-        for flight, begun in flights.copy().items():
-            if begun < limit:
-                flights.pop(flight, None)
-        return True
+        if waited > self.deadline * HANGING:
+            for flight, begun in flights.copy().items():
+                if now - begun > self.deadline * HANGING:
+                    flights.pop(flight, None)
+            self._open_all(guard, "the session store hangs")
+        return waited > self.deadline + GRACE
 
     # -- opening ------------------------------------------------------------------------------
 

@@ -11,6 +11,9 @@ Rules of this file:
 3. No connection outlives a fork. SQLite's locks are fcntl(2)'s, which a child does not inherit,
    but SQLite remembers them in memory, which it does: even a new connection to the same file
    would take none, and another process could delete the log that the child writes to.
+
+Over 500 lines, because calls, the connection and a fork share one lock; what does not need it is
+in _sql.py and _database_file.py.
 """
 
 import _thread
@@ -22,7 +25,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import chain, starmap
 from typing import Any, NoReturn, SupportsIndex
 from urllib.parse import quote
@@ -57,9 +60,9 @@ class SQLiteStore:
     `path` names its file. If there is none it is made, for this user alone (mode 600), with
     others beside it: ``-wal``, ``-shm`` and ``-lock``. PermissionError, saying what to change, if
     others can read or write it or put another in its place, if it is somebody else's or a
-    symbolic link. ValueError if it is another program's database. A damaged one is renamed, to
-    ``.damaged-`` and the Unix time, with a warning in the log, and a new one begun. Network file
-    systems will not do: SQLite's write-ahead log needs shared memory.
+    symbolic link. ValueError if it is another program's database, or none at all. A damaged one is
+    renamed, to ``.damaged-`` and the Unix time, with a warning in the log, and a new one begun.
+    Network file systems will not do: SQLite's write-ahead log needs shared memory.
 
     At most `max_entries` are kept, values and entries of stacks together. Where there are more,
     what expires first makes room.
@@ -101,6 +104,7 @@ class SQLiteStore:
         check_count("max_entries", max_entries)
         check_timeout(timeout)
         self._path = files.full_path(path)
+        files.check_origin(self._path)
         self._max_entries = max_entries
         self._timeout = timeout
         self._closed = False
@@ -181,7 +185,7 @@ class SQLiteStore:
         What is put and taken meanwhile may be among them or not.
         """
         for statement in (sql.LIST_SINGLE, sql.LIST_STACK):
-            last: bytes | str = sql.BEFORE_ALL
+            last: bytes | float = sql.BEFORE_ALL
             while rows := self._ask(statement, (last, time.time()), PATIENCE):
                 yield from starmap(StoredEntry, rows)
                 last = rows[-1][0]
@@ -189,9 +193,9 @@ class SQLiteStore:
     def clear(self) -> None:
         """Forget everything, and empty the write-ahead log. What is put meanwhile may stay."""
         for statement in (sql.CLEAR_SINGLE, sql.CLEAR_STACK):
-            last: bytes | str = sql.BEFORE_ALL
+            last: bytes | float = sql.BEFORE_ALL
             while rows := self._ask(statement, (last,), PATIENCE):
-                last = max(key for (key,) in rows)
+                last = max(filter(None, map(only_bytes, *zip(*rows, strict=True))), default=last)
         self._empty_log()
 
     def close(self) -> None:
@@ -233,17 +237,14 @@ class SQLiteStore:
         while True:
             try:
                 return self._try(statement, parameters)
-            except BlockingIOError as error:
-                reason: Exception = error
-            except sqlite3.DatabaseError as error:
+            except (BlockingIOError, sqlite3.DatabaseError) as error:
                 if code(error) not in BUSY | DAMAGED:
                     raise
-                reason = error
-            now = time.monotonic()
-            if end is None:
-                end = now + patience
-            if now >= end:
-                raise self._failure(reason) from reason
+                now = time.monotonic()
+                if end is None:
+                    end = now + patience
+                if now >= end:
+                    raise self._failure(error) from error
             time.sleep(random.random() * PAUSE)  # noqa: S311 - no secret
 
     def _try(self, statement: str, parameters: Row) -> list[Row]:
@@ -254,10 +255,11 @@ class SQLiteStore:
                 connection = self._connection
                 if connection is None or time.monotonic() - self._looked > LOOK:
                     connection = self._tend()
-                # Nothing happens before list(), and then no handler runs between the parts: an
-                # execute() and a fetchall() would leave the statement open for one in between.
-                rows = chain.from_iterable(map(connection.execute, (statement,), (parameters,)))
-                return list(rows)
+                # list() does it all, and no handler runs in the middle: between an execute() and
+                # a fetchall() the statement would be open for one.
+                return list(
+                    chain.from_iterable(map(connection.execute, (statement,), (parameters,)))
+                )
             except sqlite3.DatabaseError as error:
                 self._unwanted |= code(error) not in KEPT
                 if code(error) in DAMAGED:
@@ -269,9 +271,10 @@ class SQLiteStore:
                     self._disconnect()
 
     def _failure(self, error: Exception) -> StoreError:
-        if isinstance(error, BlockingIOError) or code(error) in BUSY:
-            return StoreBusyError(f"{self._path} is in use by another process")
-        return StoreError(f"{self._path}: {error}")
+        if code(error) in BUSY:
+            return StoreBusyError(f"{self._path} is held by another process, or being opened")
+        text = str(error)
+        return StoreError(text if self._path in text else f"{self._path}: {text}")
 
     # The connection; all of this is called under the lock
 
@@ -327,24 +330,49 @@ class SQLiteStore:
 
     def _connect(self) -> sqlite3.Connection:
         files.check_folder(self._path)
-        with files.locked(self._path):
-            file = files.check_files(self._path)
-            if self._damaged and self._damaged[0] == file is not None:
-                _, damage = self._damaged
-                target = files.move_aside(self._path)
-                logger.warning(DAMAGE, self._path, damage, target)
-                file = None
-            if file is None:
-                files.create(self._path)
-                file = files.check_files(self._path)
-            self._file = file
-            connection = connect(self._path, self._max_entries)
-            if file is None or files.check_files(self._path) != file:
+        files.check_files(self._path)  # before a lock is put beside somebody else's
+        with files.locked(self._path, shared=True):
+            connection = self._connect_if_sound()
+        if connection is None:
+            with files.locked(self._path):
+                self._make()
+                connection = self._connect_if_sound()
+        if connection is None:
+            raise BlockingIOError("the file was removed at this moment")
+        return connection
+
+    def _connect_if_sound(self) -> sqlite3.Connection | None:
+        file = files.check_files(self._path)
+        if file is None or (self._damaged and self._damaged[0] == file):
+            return None
+        self._file = file
+        connection = connect(self._path)
+        try:
+            if not has_tables(connection, self._path):
                 connection.close()
+                return None
+            prepare(connection, self._max_entries)
+            if files.check_files(self._path) != file:
                 raise BlockingIOError("the file was replaced at this moment")
-            self._beside = files.beside(self._path)
-            self._damaged = None
-            return connection
+        except BaseException:
+            connection.close()
+            raise
+        self._beside = files.beside(self._path)
+        self._damaged = None
+        return connection
+
+    def _make(self) -> None:
+        file = files.check_files(self._path)
+        if self._damaged and self._damaged[0] == file is not None:
+            _, damage = self._damaged
+            target = files.move_aside(self._path)
+            logger.warning(DAMAGE, self._path, damage, target)
+            file = None
+        if file is None:
+            files.create(self._path)
+        with closing(connect(self._path)) as connection:
+            if not has_tables(connection, self._path):
+                make_tables(connection)
 
     def _abandon_opening(self) -> None:
         """Of a call that did not wait to its end."""
@@ -395,10 +423,14 @@ class Opening:
             raise BlockingIOError("the file is being opened")
 
     def result(self) -> sqlite3.Connection:
-        if self._error:
-            raise self._error
-        assert self.connection is not None
-        return self.connection
+        if self.connection is not None:
+            return self.connection
+        # Told once: a kept exception would keep its frames, and they this.
+        error, self._error = self._error, None
+        try:
+            raise error or BlockingIOError("the file could not be opened just now")
+        finally:
+            del error
 
     def _run(self) -> None:
         if not self._begun.acquire(blocking=False):
@@ -412,35 +444,31 @@ class Opening:
             self._running.release()
 
 
-def connect(path: str, max_entries: int) -> sqlite3.Connection:
-    """A connection to the database, whose tables are made if there is nothing in it."""
-    connection = sqlite3.connect(
+def connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode=rw",  # or SQLite would make it for all to read
         uri=True,
         timeout=0,
         isolation_level=None,
         check_same_thread=False,
     )
-    try:
-        if not check_schema(path, connection):
-            make_tables(connection)
-        [(mode,)] = connection.execute("PRAGMA journal_mode = WAL")
-        if mode != "wal":
-            raise sqlite3.NotSupportedError("no write-ahead log can be kept here")
-        for setting in (
-            "synchronous = NORMAL",
-            "secure_delete = ON",
-            "temp_store = MEMORY",
-            f"wal_autocheckpoint = {LOG_SIZE // sql.PAGE}",
-        ):
-            connection.execute(f"PRAGMA {setting}")
-        for statement in sql.of_one_connection(max_entries):
-            connection.execute(statement)
-        connection.text_factory = no_text
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+
+
+def prepare(connection: sqlite3.Connection, max_entries: int) -> None:
+    """What each connection needs. NotSupportedError where there can be no write-ahead log."""
+    [(mode,)] = connection.execute("PRAGMA journal_mode = WAL")
+    if mode != "wal":
+        raise sqlite3.NotSupportedError("no write-ahead log can be kept here")
+    for setting in (
+        "synchronous = NORMAL",
+        "secure_delete = ON",
+        "temp_store = MEMORY",
+        f"wal_autocheckpoint = {LOG_SIZE // sql.PAGE}",
+    ):
+        connection.execute(f"PRAGMA {setting}")
+    for statement in sql.of_one_connection(max_entries):
+        connection.execute(statement)
+    connection.text_factory = no_text
 
 
 def close(connection: sqlite3.Connection, path: str) -> None:
@@ -448,18 +476,18 @@ def close(connection: sqlite3.Connection, path: str) -> None:
     be that of a new database by now.
     """
     try:
-        with files.locked(path, CLOSING):
+        with files.locked(path, CLOSING, shared=True):
             connection.close()
     except (OSError, sqlite3.Error):
         with suppress(sqlite3.Error):
             connection.close()
 
 
-def check_schema(path: str, connection: sqlite3.Connection) -> bool:
-    """True if the tables are there, False if there is nothing at all, else an exception."""
+def has_tables(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the tables are there; False if there is nothing at all, else an exception."""
     [(application,)] = connection.execute("PRAGMA application_id")
     [(version,)] = connection.execute("PRAGMA user_version")
-    found = {text for (text,) in connection.execute("SELECT sql FROM sqlite_master")}
+    found = set(chain.from_iterable(connection.execute("SELECT sql FROM sqlite_master")))
     if not application and not version and not found:
         return False
     if application != sql.APPLICATION_ID:
@@ -477,6 +505,7 @@ def check_schema(path: str, connection: sqlite3.Connection) -> bool:
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = OFF")  # for a power cut now there is nothing to lose
     connection.execute(f"PRAGMA page_size = {sql.PAGE}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -488,7 +517,9 @@ def make_tables(connection: sqlite3.Connection) -> None:
 
 
 def code(error: Exception) -> int | None:
-    """SQLite's primary result code."""
+    """SQLite's primary result code; files.locked speaks in its own way."""
+    if isinstance(error, BlockingIOError):
+        return sqlite3.SQLITE_BUSY
     extended: int | None = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -1125,3 +1126,28 @@ def test_session_with_one_byte_changed_is_refused(
     raw = bytearray(seal(data, sealing))
     raw[where % len(raw)] ^= mask
     reason_of(bytes(raw), sealing)
+
+
+def test_sealing_key_is_read_from_a_file_of_its_owner(tmp_path: Path) -> None:
+    path, raw = tmp_path / "sealing.key", bytes(range(32))
+    path.touch(0o600)
+    for content in (raw, raw.hex().encode(), raw.hex().encode() + b"\n"):
+        path.write_bytes(content)
+        assert SealingKey.from_file(path).key_id == SealingKey(raw).key_id
+    old = SealingKey.generate()
+    assert SealingKey.from_file(str(path), previous=old).previous is old
+    path.chmod(0o640)
+    with pytest.raises(PermissionError, match=r"others can read the sealing key .*: chmod 600"):
+        SealingKey.from_file(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33, b"00" * 31, b"g" * 64, bytes(32)])
+def test_file_that_is_no_sealing_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sealing.key"
+    path.touch(0o600)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="holds no sealing key: make one of 32") as raised:
+        SealingKey.from_file(path)
+    assert raised.value.__suppress_context__
+    with pytest.raises(FileNotFoundError):
+        SealingKey.from_file(tmp_path / "none")

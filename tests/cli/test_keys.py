@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from gnutls_resume.stores.sqlite import SQLiteStore
 
 from gnutls_resume import SealingKey, TicketKeyRing
 from gnutls_resume.cli import main
+from gnutls_resume.stores.sqlite import SQLiteStore
 
 Captured = pytest.CaptureFixture[str]
 
@@ -108,6 +108,67 @@ def test_keys_in_a_store_are_shown_and_rotated(tmp_path: Path, capsys: Captured)
     ring.expire()
     assert ring.current.fingerprint in capsys.readouterr().out
     assert run("keys", "show", *where, "--reveal-secret") == 1
+
+
+def test_rotate_keeps_the_ticket_lifetime_of_a_store(tmp_path: Path) -> None:
+    path, sealing = tmp_path / "store", tmp_path / "sealing"
+    sealing.write_bytes(bytes(range(32)))
+    sealing.chmod(0o600)
+    ring = TicketKeyRing.from_store(
+        SQLiteStore(path), sealing_key=SealingKey(bytes(range(32))), period=3600, ticket_lifetime=60
+    )
+    before = ring.current.fingerprint
+    where = ("--store", path, "--sealing-key", sealing, "--period", 3600)
+    assert run("keys", "rotate", *where) == 0
+    ring.expire()
+    assert ring.current.fingerprint != before
+
+
+def test_period_of_a_key_file_is_not_asked_for(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "keys"
+    run("keys", "new", path)
+    content = path.read_bytes()
+    for command in ("show", "rotate"):
+        assert run("keys", command, path, "--period", 3600) == 1
+        assert "--period is for --store" in capsys.readouterr().err
+    assert path.read_bytes() == content
+
+
+def test_keys_of_a_later_release_are_one_sentence(tmp_path: Path, capsys: Captured) -> None:
+    store = SQLiteStore(tmp_path / "store")
+    TicketKeyRing.from_store(store, sealing_key=None)
+    for entry in store.entries():
+        value = store.get(entry.key)
+        assert value is not None
+        store.put(entry.key, value[:4] + b"\xff" + value[5:], 60)
+    for verb in ("show", "rotate"):
+        assert run("keys", verb, "--store", tmp_path / "store") == 1
+        assert "made by another version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", ["period", "sealing key"])
+def test_rotate_in_a_store_fails_where_no_server_would_notice(
+    tmp_path: Path, capsys: Captured, wrong: str
+) -> None:
+    path, sealing = tmp_path / "store", tmp_path / "sealing"
+    other = wrong == "sealing key"
+    sealing.write_bytes(bytes(range(other, 32 + other)))
+    sealing.chmod(0o600)
+    store = SQLiteStore(path)
+    key = SealingKey(bytes(range(32)))
+    ring = TicketKeyRing.from_store(store, sealing_key=key, period=3600)
+    entries = list(store.entries())
+    period = 3600 if other else 21_600
+    where = ("--store", path, "--sealing-key", sealing, "--period", period)
+    assert run("keys", "rotate", *where) == 1
+    said = capsys.readouterr()
+    assert f"no ticket keys of period {period} s" in said.err
+    assert "--period and --sealing-key must be those of the servers" in said.err
+    assert not said.out
+    assert list(store.entries()) == entries
+    before = ring.current
+    ring.expire()
+    assert ring.current == before
 
 
 def test_sealing_key_that_others_can_read_is_refused(tmp_path: Path, capsys: Captured) -> None:

@@ -1,7 +1,10 @@
 """``python -m gnutls_resume sessions``."""
 
+import sqlite3
 import ssl
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from redis_server import redis_server
 from wrapped import TLS12, TLS13, client_context, connect, server_context
 
 from gnutls_resume import MemoryStore, RedisStore, SealingKey, Store
+from gnutls_resume.binding._datum import datum_of
+from gnutls_resume.binding.envelope import Kind, Sealing, seal
 from gnutls_resume.cli import main
 from gnutls_resume.stores.sqlite import SQLiteStore
 
@@ -105,7 +110,53 @@ def test_unknown_key_is_an_error(
         assert "2 keys begin with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("expires", [1e17, 1e300, float("inf")])
+def test_entry_of_any_expiry_is_shown(tmp_path: Path, capsys: Captured, expires: float) -> None:
+    path = tmp_path / "store"
+    store = SQLiteStore(path)
+    store.put(b"key", b"value", 60)
+    store.push(b"stack", b"value", 60, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE single SET expires = ?", (expires,))
+        connection.execute("UPDATE stack SET expires = ?", (expires,))
+    assert run("list", str(path)) == 0
+    assert [line.split()[-1] for line in lines(capsys)[1:]] == ["never", "never"]
+    assert run("show", str(path), b"stack".hex()) == 0
+    assert "tickets      1, the last until never" in lines(capsys)
+
+
+def test_server_name_commands_no_terminal(tmp_path: Path, capsys: Captured) -> None:
+    store = SQLiteStore(tmp_path / "store")
+    datum, kept = datum_of(bytes(100))
+    now = int(time.time())
+    envelope = seal(
+        datum,
+        kind=Kind.CLIENT_TICKET,
+        protocol_version=0x0304,
+        created=now,
+        expires=now + 60,
+        server_name="\x1b[2J\nsealed",
+        store_key=b"",
+        sealing=Sealing(None),
+    )
+    assert len(kept) == 100
+    store.put(b"key", envelope, 60)
+    assert run("show", str(tmp_path / "store"), b"key".hex()) == 0
+    assert lines(capsys)[-1] == r"server name  \x1b[2J\nsealed"
+
+
 def test_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: Captured) -> None:
     assert run("list", str(tmp_path / "none")) == 1
     assert "there is no store" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_file_that_is_no_database_is_left_alone(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("precious")
+    path.chmod(0o600)
+    for command in ("list", "clear"):
+        assert run(command, str(path)) == 1
+        assert "is no SQLite database" in capsys.readouterr().err
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]

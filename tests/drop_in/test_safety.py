@@ -338,7 +338,7 @@ def test_store_that_cannot_forget_does_not_hide_the_refusal(
     made = Wire(strict, world.server(world.impostor, version))
     refusal(made)
     assert made.server.session_reused
-    assert strict.stats["store_errors"] == 1
+    assert strict.stats["store_write_errors"] == 1
 
 
 @each_version

@@ -437,3 +437,22 @@ def test_a_context_set_in_the_middle_of_the_handshake_changes_nothing(
         made.server.context = second
     assert (engine._settings, engine._resuming, engine._check, engine.context) == before
     made.handshake()
+
+
+@pytest.mark.parametrize("with_callback", [False, True])
+def test_hello_in_the_format_of_ssl_2_gets_past_no_callback(
+    certificates: Certificates, *, with_callback: bool
+) -> None:
+    server = server_context(certificates, SSLContext, None)
+    server.verify_mode = ssl.CERT_REQUIRED
+    if with_callback:
+        server.sni_callback = lambda *_: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+    suites = b"\0\xc0\x2f\0\xc0\x2b\0\x00\x9c\0\x00\xff"
+    # RFC 5246 appendix E.2: type, version, three lengths, the suites, the challenge
+    hello = bytes([1, 3, 3, 0, len(suites), 0, 0, 0, 32]) + suites + bytes(range(32))
+    end = End(server, server_side=True)
+    end.incoming.write((0x8000 | len(hello)).to_bytes(2) + hello)
+    with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+        end.object.do_handshake()
+    answer = end.outgoing.read()
+    assert (answer[0], answer[5:]) == (21, bytes([2, 70])), "an alert, protocol_version"

@@ -7,6 +7,7 @@ longer than SECONDS. A program that is missing is a failure, not a skipped test.
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = {
     "gnutls-cli": "gnutls-bin",
     "gnutls-serv": "gnutls-bin",
+    "ip": "iproute2",
     "mosquitto": "mosquitto",
     "nats-server": "nats-server",
     "openssl": "openssl",
@@ -30,6 +32,7 @@ PACKAGES = {
 STAND_INS = {"redis-server": "valkey-server"}
 SECONDS = 30
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
+SAID = r"^(?:worker \d+: )?(full|resumed by (?:ticket|session ID)).*, (TLS)v(1\.\d)$"
 
 Done = subprocess.CompletedProcess[str]
 Outcome = tuple[str, str]
@@ -58,7 +61,22 @@ class Way:
     @property
     def client(self) -> tuple[str, ...]:
         """Options of our client."""
-        return () if self.tickets else ("--no-tickets",)
+        version = ("--tls", self.version.removeprefix("TLS"))
+        return version if self.tickets else (*version, "--no-tickets")
+
+    def restrict(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """The context, which knows no other way."""
+        version = ssl.TLSVersion[self.version.replace("TLS", "TLSv").replace(".", "_")]
+        context.minimum_version = context.maximum_version = version
+        if not self.tickets:
+            context.options |= ssl.OP_NO_TICKET
+        return context
+
+    @property
+    def resumed(self) -> str:
+        """What our programs say."""
+        means = "ticket" if self.tickets else "session ID"
+        return f"resumed by {means}, {self.version.replace('TLS', 'TLSv')}"
 
 
 WAYS = {
@@ -67,6 +85,8 @@ WAYS = {
     "tls13-by-ticket": Way("TLS1.3"),
 }
 each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+BY_TICKET = [way for way in WAYS.values() if way.tickets]
+each_ticket = pytest.mark.parametrize("way", BY_TICKET, ids=lambda way: way.version)
 
 
 def find(name: str) -> str:
@@ -148,10 +168,8 @@ class Program:
 
     def wait_for_outcomes(self, count: int) -> list[Outcome]:
         """Of so many connections of our server, sorted: its threads print in any order."""
-        pattern = r"^(New|Reused) \((TLS1\.\d)"
-        self.wait_for(pattern, count)
-        matches = (re.search(pattern, line) for line in self.lines)
-        return sorted((match[1], match[2]) for match in matches if match)
+        self.wait_for(SAID, count)
+        return sorted(found(self.output))
 
     @property
     def output(self) -> str:
@@ -184,7 +202,7 @@ def running(*command: str | Path) -> Iterator[Program]:
 
 
 @contextmanager
-def our_server(certificates: Certificates, *options: str) -> Iterator[tuple[Program, str]]:
+def our_server(certificates: Certificates, *options: str | Path) -> Iterator[tuple[Program, str]]:
     """examples/server.py, and the port that it listens on."""
     chain, key = certificates.certificate_file, certificates.key_file
     command = (sys.executable, EXAMPLES / "server.py", "--certificate", chain, "--key", key)
@@ -201,9 +219,14 @@ def our_client(
     return run(*command, *defaults, *options, umask=umask)
 
 
+def found(text: str) -> list[Outcome]:
+    """What our programs say of connections in a text."""
+    matches = re.finditer(SAID, text.replace("\r\n", "\n"), re.MULTILINE)
+    return [("New" if match[1] == "full" else "Reused", match[2] + match[3]) for match in matches]
+
+
 def outcome(done: Done) -> Outcome:
     """What our client says of a connection that has succeeded."""
     assert done.returncode == 0, done.stderr
-    match = re.search(r"^(New|Reused) \((TLS1\.\d)", done.stderr, re.MULTILINE)
-    assert match is not None, done.stderr
-    return match[1], match[2]
+    (said,) = found(done.stderr)
+    return said

@@ -1,10 +1,26 @@
 """Our server and gnutls-cli, which with --resume closes its connection and makes another."""
 
+import socket
 from contextlib import ExitStack
 
-import pytest
 from conftest import HOST, Certificates
-from interop.programs import REQUEST, WAYS, Program, Way, each_way, find, our_server, running
+from interop.programs import (
+    REQUEST,
+    SECONDS,
+    WAYS,
+    Program,
+    Way,
+    each_ticket,
+    each_way,
+    find,
+    found,
+    our_server,
+    running,
+)
+from pair import in_thread
+from wrapped import server_context
+
+from gnutls_resume import MissReason, TicketKeyRing
 
 RESUMED = "This is a resumed session"
 
@@ -34,8 +50,8 @@ def test_gnutls_cli_resumes(certificates: Certificates, way: Way) -> None:
         with running(*gnutls_cli(certificates, port, way.priority)) as client:
             page = talk(client)
         assert RESUMED in page
-        assert f"Reused, ({way.version}" in page
-        server.wait_for(rf"^Reused \({way.version}")
+        assert way.resumed in page
+        server.wait_for(f"^worker .*: {way.resumed}$")
 
 
 def test_server_without_tickets_resumes_by_session_id(certificates: Certificates) -> None:
@@ -44,25 +60,41 @@ def test_server_without_tickets_resumes_by_session_id(certificates: Certificates
         with running(*gnutls_cli(certificates, port, priority)) as client:
             page = talk(client)
         assert RESUMED in page
-        server.wait_for(r"^Reused \(TLS1\.2")
+        server.wait_for("^worker .*: resumed by session ID, TLSv1.2$")
 
 
-@pytest.mark.parametrize(
-    ("option", "priority"),
-    [
-        pytest.param("--no-tickets", WAYS["tls13-by-ticket"].priority, id="server-has-none"),
-        pytest.param("--rotate=1e-9", WAYS["tls12-by-ticket"].priority, id="tls12-key-changed"),
-        pytest.param("--rotate=1e-9", WAYS["tls13-by-ticket"].priority, id="tls13-key-changed"),
-    ],
-)
-def test_without_a_usable_ticket_the_second_handshake_is_full(
-    certificates: Certificates, option: str, priority: str
-) -> None:
-    with our_server(certificates, option) as (_, port):
+def test_without_tickets_the_second_tls13_handshake_is_full(certificates: Certificates) -> None:
+    priority = WAYS["tls13-by-ticket"].priority
+    with our_server(certificates, "--no-tickets") as (_, port):
         with running(*gnutls_cli(certificates, port, priority)) as client:
             page = talk(client)
         assert RESUMED not in page
-        assert "New, (TLS1." in page
+        assert found(page) == [("New", "TLS1.3")]
+
+
+@each_ticket
+def test_ticket_of_another_server_leads_to_a_full_handshake(
+    certificates: Certificates, way: Way
+) -> None:
+    reasons = []
+
+    def serve() -> None:
+        for _ in range(2):  # each with ticket keys of its own
+            context = server_context(certificates, ticket_keys=TicketKeyRing())
+            sock, _ = listener.accept()
+            sock.settimeout(SECONDS)
+            with context.wrap_socket(sock, server_side=True) as tls:
+                reasons.append(tls.miss_reason)
+                if tls.recv(16384):  # the client says nothing the first time
+                    tls.sendall(b"page")
+                    tls.unwrap()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, in_thread(serve) as errors:
+        port = str(listener.getsockname()[1])
+        with running(*gnutls_cli(certificates, port, way.priority)) as client:
+            assert RESUMED not in talk(client)
+    assert not errors
+    assert reasons == [MissReason.NONE_OFFERED, MissReason.KEY_UNKNOWN]
 
 
 @each_way

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from conftest import HOST, Certificates
-from interop.programs import REQUEST, Outcome, Way, each_way, find, our_server, run
+from interop.programs import REQUEST, Outcome, Way, each_way, find, found, our_server, run
 
 
 def visit(certificates: Certificates, port: str, *options: str | Path) -> Outcome:
@@ -22,7 +22,7 @@ def visit(certificates: Certificates, port: str, *options: str | Path) -> Outcom
     match = re.search(r"^(New|Reused), (TLS)v(1\.\d)", done.stdout, re.MULTILINE)
     assert match is not None, done.stdout
     how, version = match[1], match[2] + match[3]
-    assert f"\n{how}, ({version}" in done.stdout  # our server's answer
+    assert found(done.stdout) == [(how, version)]  # our server's answer
     return how, version
 
 

@@ -20,6 +20,7 @@ from interop.programs import (
     Outcome,
     Way,
     each_way,
+    found,
     our_client,
     our_server,
     outcome,
@@ -34,24 +35,16 @@ ANSWER = b"HTTP/1.0 200 OK\r\n\r\n"
 Talk = Callable[[ssl.SSLSocket], None]
 
 
-def restrict(context: ssl.SSLContext, way: Way) -> ssl.SSLContext:
-    version = ssl.TLSVersion[way.version.replace("TLS", "TLSv").replace(".", "_")]
-    context.minimum_version = context.maximum_version = version
-    if not way.tickets:
-        context.options |= ssl.OP_NO_TICKET
-    return context
-
-
 def client_context(certificates: Certificates, way: Way) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(certificates.trust_file)
-    return restrict(context, way)
+    return way.restrict(context)
 
 
 def server_context(certificates: Certificates, way: Way) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.certificate_file, certificates.key_file)
-    return restrict(context, way)
+    return way.restrict(context)
 
 
 @contextmanager
@@ -98,7 +91,7 @@ def visit(
         page = b"".join(iter(partial(tls.recv, 16384), b"")).decode()
         how = "Reused" if tls.session_reused else "New"
         version = (tls.version() or "").replace("v", "")
-        assert f"\n{how}, ({version}" in page
+        assert found(page) == [(how, version)]
         assert tls.session is not None
         return (how, version), tls.session
 
@@ -200,7 +193,7 @@ def test_our_client_resumes_in_other_processes(
 ) -> None:
     context, seen = server_context(certificates, way), list[Outcome]()
     with ssl_server(context, 3, partial(answer, outcomes=seen)) as port:
-        options = (certificates, str(port), "--session", tmp_path / "session")
+        options = (certificates, str(port), "--sessions", tmp_path / "sessions")
         outcomes = [outcome(our_client(*options)) for _ in range(3)]
     assert outcomes == [("New", way.version)] + 2 * [("Reused", way.version)]
     assert seen == outcomes
@@ -214,7 +207,7 @@ def test_other_server_context_makes_a_full_handshake_with_our_client(
     for _ in range(2):
         context = server_context(certificates, way)
         with ssl_server(context, 1, partial(answer, outcomes=seen)) as port:
-            done = our_client(certificates, str(port), "--session", tmp_path / "session")
+            done = our_client(certificates, str(port), "--sessions", tmp_path / "sessions")
             assert outcome(done) == ("New", way.version)
     assert seen == 2 * [("New", way.version)]
 

@@ -6,11 +6,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import Certificates
+from interop.fleet import Case, Shared, each_case, sharing
 from interop.programs import EXAMPLES, free_port
+from libraries.fleets import PATIENT, assert_workers_resume_also_after_a_restart_of_all
 from libraries.servers import (
     HERE,
     Server,
@@ -22,6 +25,7 @@ from libraries.servers import (
     server_case,
     serving_by,
 )
+from libraries.trial import Record
 
 pytestmark = server_case(
     "gunicorn",
@@ -30,17 +34,23 @@ pytestmark = server_case(
 )
 EXAMPLE = (EXAMPLES / "gunicorn_config.py").read_text()
 PATCHED = "from gevent import monkey\n\nmonkey.patch_all()\n\n" + EXAMPLE
+SHARED = (EXAMPLES / "gunicorn_shared.py").read_text()
 KINDS = ["sync", "gthread", "gevent", "tornado", "asgi"]
 WORKERS = 4
 
 
 @contextmanager
 def gunicorn(
-    certificates: Certificates, kind: str, folder: Path, settings: str, count: int = WORKERS
+    certificates: Certificates,
+    kind: str,
+    folder: Path,
+    settings: str,
+    *environment: str,
+    count: int = WORKERS,
 ) -> Iterator[Server]:
     port, file = free_port(), folder / "settings.py"
     file.write_text(settings)
-    command = (sys.executable, HERE / "server_gunicorn.py", "-c", file)
+    command = (*environment, sys.executable, HERE / "server_gunicorn.py", "-c", file)
     files = ("--certfile", certificates.certificate_file, "--keyfile", certificates.key_file)
     workers = ("-b", f"127.0.0.1:{port}", "-w", str(count), "-k", kind, "--graceful-timeout", "1")
     threads = ("--threads", "2") if kind == "gthread" else ()
@@ -94,6 +104,33 @@ def assert_workers_share_keys(server: Server, version: str) -> None:
 @each_version
 def test_ticket_of_one_worker_resumes_at_each_other(server: Server, version: str) -> None:
     assert_workers_share_keys(server, version)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    with sharing(tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
+@pytest.mark.case(
+    "gunicorn",
+    "four workers that share sessions and keys",
+    "gunicorn_shared.py",
+    direction="server",
+)
+@each_case
+def test_each_worker_resumes_what_others_began_also_after_a_restart_of_all(
+    certificates: Certificates, tmp_path: Path, shared: Shared, case: Case, record: Record
+) -> None:
+    _, store = case
+    environment = (
+        f"SESSIONS={shared.sessions[store]}",
+        f"TICKET_KEYS={shared.ticket_keys}",
+        f"SEALING_KEY={shared.sealing_key}",
+    )
+    settings = SHARED.replace("store(SESSIONS)", "store(SESSIONS" + PATIENT)
+    start = partial(gunicorn, certificates, "sync", tmp_path, settings, *environment)
+    assert_workers_resume_also_after_a_restart_of_all(start, certificates, tmp_path, case, record)
 
 
 @each_version

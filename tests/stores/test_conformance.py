@@ -41,7 +41,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize("case", STORE_CASES)
 def test_redis_store(case: str, redis_url: str) -> None:
     def make() -> RedisStore:
-        return RedisStore(redis_url, prefix=f"{secrets.token_hex(8)}:", timeout=5)
+        return RedisStore(redis_url, prefix=f"{secrets.token_hex(8)}:", timeout=20)
 
     check_store(make, cases=[case])
 
