@@ -87,15 +87,20 @@ def accepted(epoch: int) -> tuple[int, int, int]:
     return epoch, epoch - 1, epoch + 1
 
 
+def begun(ratchets: Sequence[Ratchet], epoch: int) -> list[Ratchet]:
+    """Those that have begun by that epoch; the first is the one that counts."""
+    return [ratchet for ratchet in ratchets if ratchet.begin <= epoch]
+
+
 def secrets_of(ratchets: Sequence[Ratchet], epoch: int) -> list[TicketSecret]:
     """Those of an epoch: the newest record's that had begun, and those of records that began
     together with it, if hosts could not agree on one.
     """
-    begun = [ratchet for ratchet in ratchets if ratchet.begin <= epoch]
+    found = begun(ratchets, epoch)
     return [
         ratchet.secret(epoch)
-        for ratchet in begun
-        if ratchet.begin == begun[0].begin and ratchet.oldest <= epoch
+        for ratchet in found
+        if ratchet.begin == found[0].begin and ratchet.oldest <= epoch
     ]
 
 
@@ -130,7 +135,7 @@ def with_record(held: list[Ratchet], record: TicketKeyRecord) -> list[Ratchet]:
 
 
 def refuse_rollback(held: Sequence[Ratchet], record: TicketKeyRecord, epoch: int) -> None:
-    current = next(ratchet for ratchet in held if ratchet.begin <= epoch)
+    current = begun(held, epoch)[0]
     older = (record.generation, record.start) < (current.generation, current.begin)
     if older and not any(ratchet.leads_to(record) for ratchet in held):
         raise RollbackError("it holds keys that are older than those in use")

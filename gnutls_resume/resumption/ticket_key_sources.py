@@ -239,14 +239,14 @@ class StoreSource:
     def look(self, ring: "TicketKeyRing") -> None:
         """Follow the records that are there, and put there what is missing."""
         epoch = ring.epoch
-        records = [self._agreed(ring, epoch)]
-        # Published before it is used, so that all have it when it begins.
-        if ticket_key_record.now() >= (epoch + 0.5) * ring.period:
-            records.insert(0, self._agreed(ring, epoch + 1))
+        agreed = self._agreed(ring, epoch)
+        ring.follow([agreed])
         before = None if ring.knows(epoch - 1) else self.get(epoch - 1)
         if before is not None and before.generation == ring.generation:
-            records.append(before)
-        ring.follow(records)
+            ring.follow([agreed, before])
+        # Published before it is used, so that all have it when it begins.
+        if ticket_key_record.now() >= (epoch + 0.5) * ring.period:
+            ring.follow([self._agreed(ring, epoch + 1)])
 
     def _agreed(self, ring: "TicketKeyRing", epoch: int) -> TicketKeyRecord:
         """The record of an epoch that is there, or else what we hold, or for an epoch still to

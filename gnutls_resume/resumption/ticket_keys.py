@@ -35,6 +35,7 @@ from gnutls_resume.resumption.ticket_key_ratchets import (
     Ratchet,
     SourceError,
     accepted,
+    begun,
     check_agreement,
     refuse_rollback,
     secrets_of,
@@ -264,7 +265,8 @@ class TicketKeyRing:
     @property
     def oldest(self) -> int:
         """The number of the oldest epoch that the current record still has."""
-        return self._ratchets[0].oldest
+        with self._lock:
+            return begun(self._ratchets, self._epoch)[0].oldest
 
     def knows(self, epoch: int) -> bool:
         """Whether there is a secret of that epoch."""
