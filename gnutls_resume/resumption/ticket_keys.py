@@ -221,7 +221,8 @@ class TicketKeyRing:
 
     def rotate(self) -> None:
         """Begin with new random keys, and refuse at once all tickets that were made before; the
-        others who share the source do within a second or two of each other.
+        others who share the source do within a second or two of each other. Sessions in a database
+        stay: they are under no ticket key.
 
         Raises RuntimeError if the ring has neither a file nor a store to tell them, or if a signal
         handler calls it in the middle of a rotation or a look at the source, and what writing
