@@ -85,6 +85,7 @@ THROUGH_HELPERS = {
     "gnutls_handshake_set_hook_function",
     "gnutls_record_recv",
     "gnutls_record_send",
+    "gnutls_session_ticket_send",
     "gnutls_handshake_set_post_client_hello_function",
     "gnutls_transport_set_ptr",
 }

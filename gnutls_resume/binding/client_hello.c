@@ -5,6 +5,7 @@
  * - The key is derived once a session, from all that decides whether a ticket may be used: a
  *   ticket made under anything else is then simply unknown, and the handshake is full. GnuTLS
  *   itself compares little of it, and fails where a TLS 1.2 ticket meets TLS 1.3.
+ * - Keys stand nowhere but on the stack, which gr_handshake wipes when GnuTLS is done.
  * - A failure here never costs a connection: it goes on without tickets, and is counted.
  * - Nothing here touches Python: cffi has released the GIL.
  */
@@ -167,6 +168,17 @@ typedef struct {
 	unsigned int failures;
 } gr_tickets;
 
+#define GR_WIPED_STACK 16384 /* bytes; GnuTLS leaves secrets at up to 8,000 */
+
+/* Wipe what functions that have returned left on the stack below the caller's frame: keys of ours,
+ * those that GnuTLS derives from them, and secrets as HMAC pads them. */
+static __attribute__((noinline)) void gr_wipe_stack(void)
+{
+	unsigned char below[GR_WIPED_STACK];
+
+	gnutls_memset(below, 0, sizeof(below));
+}
+
 static const char gr_ticket_label[] = "ticket key";
 static const unsigned char gr_no_early_data;
 
@@ -229,8 +241,6 @@ static int gr_is_known(const unsigned char key[GR_TICKET_KEY_SIZE], unsigned int
 		known = memcmp(derived, hello->ticket, GR_KEY_NAME_SIZE) == 0 ||
 			memcmp(derived, hello->psk, GR_KEY_NAME_SIZE) == 0;
 	}
-	gnutls_memset(input, 0, sizeof(input));
-	gnutls_memset(derived, 0, sizeof(derived));
 	return known;
 }
 
@@ -256,7 +266,6 @@ static int gr_choose_ticket_key(gnutls_session_t session, const gr_tickets *tick
 			code = 0;
 		}
 	}
-	gnutls_memset(other, 0, sizeof(other));
 	return code;
 }
 
@@ -269,7 +278,6 @@ static int gr_ticket_is_known(gnutls_session_t session, const gr_tickets *ticket
 
 	if (tickets->table && hello->offers_ticket)
 		gr_choose_ticket_key(session, tickets, hello, lifetime, key, &known);
-	gnutls_memset(key, 0, sizeof(key));
 	return known;
 }
 
@@ -300,7 +308,6 @@ static void gr_enable_tickets(gnutls_session_t session, gr_tickets *tickets,
 		code = gnutls_session_ticket_enable_server(session, &key_datum);
 	if (code < 0)
 		tickets->failures++;
-	gnutls_memset(key, 0, sizeof(key));
 }
 
 /* -- the ratchet -------------------------------------------------------------------------- */
@@ -321,6 +328,7 @@ int gr_ratchet(const gnutls_datum_t *secret, uint64_t steps, unsigned char *late
 		code = gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &at, &info, next, sizeof(next));
 		memcpy(later, next, sizeof(next));
 	}
-	gnutls_memset(next, 0, sizeof(next));
+	gnutls_memset(next, 0, sizeof(next)); /* in this frame, not below it */
+	gr_wipe_stack();
 	return code;
 }

@@ -51,6 +51,9 @@ ssize_t gr_record_recv(gnutls_session_t session, char *data, size_t size)
 		return n;
 	}
 	n = gnutls_record_recv(session, data, size);
+	/* A server that began early completes the handshake here, and sends its tickets. */
+	if (gnutls_session_get_flags(session) & GNUTLS_SFLAGS_EARLY_START)
+		gr_wipe_stack();
 	if (n < 0)
 		return n;
 	total = (size_t)n;

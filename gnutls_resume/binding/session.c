@@ -294,6 +294,25 @@ void gr_db_set_functions(gr_session *own)
 	gnutls_db_set_remove_function(own->c, gr_py_db_remove);
 }
 
+/* A server makes and uses ticket keys in these two, and where it began early in gr_record_recv:
+ * nothing of them may stay on the stack of a thread that does something else for hours. */
+int gr_handshake(gnutls_session_t session)
+{
+	int code = gnutls_handshake(session);
+
+	if (((gr_session *)gnutls_session_get_ptr(session))->role == GR_SERVER)
+		gr_wipe_stack();
+	return code;
+}
+
+int gr_ticket_send(gnutls_session_t session, unsigned int count, unsigned int flags)
+{
+	int code = gnutls_session_ticket_send(session, count, flags);
+
+	gr_wipe_stack();
+	return code;
+}
+
 int gr_ticket_offered(const gr_session *own)
 {
 	if (!own->hello.offers_ticket && !own->hello.offers_psk)

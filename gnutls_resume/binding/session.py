@@ -355,7 +355,7 @@ class Session:
         """
         carrier = self._attached()
         self.own.state = STARTED
-        self._write(ALONE, lib.gnutls_handshake)
+        self._write(ALONE, lib.gr_handshake)
         self.own.state = DONE
         lib.gr_hurry(carrier.c, self.role == "server")
 
@@ -710,8 +710,8 @@ class Session:
         check_number("n", n, 1, 255)
         # One at a time: GnuTLS puts all into one record, and fails where they do not fit.
         for _ in range(n - 1 if self._owed is None else 0):
-            self._exchange(WRITE, lib.gnutls_session_ticket_send, 1, 0)
-        self._write(WRITE, lib.gnutls_session_ticket_send, 1, 0)
+            self._exchange(WRITE, lib.gr_ticket_send, 1, 0)
+        self._write(WRITE, lib.gr_ticket_send, 1, 0)
 
     @rule(ALONE, NEW, CLIENT)
     def set_ticket_function(self, function: TicketFunction) -> None:
@@ -1053,7 +1053,7 @@ class Session:
         up an error. The caller has no name for it: an exception holds the frames it went through,
         and one that holds it too would keep the session until a cycle collection.
         """
-        if call is lib.gnutls_handshake and code != lib.GNUTLS_E_FATAL_ALERT_RECEIVED:
+        if call is lib.gr_handshake and code != lib.GNUTLS_E_FATAL_ALERT_RECEIVED:
             alert = alert_for(error)
             if alert is None:
                 lib.gnutls_alert_send_appropriate(self._c, code)
@@ -1085,7 +1085,7 @@ class Session:
             raise TimeoutError(TIMED_OUT)
         self._owed = None
         # A handshake that is complete stays so: the next call finds the connection broken.
-        if number and call is not lib.gnutls_handshake:
+        if number and call is not lib.gr_handshake:
             raise OSError(number, os.strerror(number))
         return answer
 

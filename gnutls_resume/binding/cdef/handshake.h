@@ -1,4 +1,6 @@
 int gnutls_handshake(gnutls_session_t session);
+/* That, and nothing of a ticket's key stays on the stack; in session.c */
+int gr_handshake(gnutls_session_t session);
 int gnutls_reauth(gnutls_session_t session, unsigned int flags);
 int gnutls_bye(gnutls_session_t session, gnutls_close_request_t how);
 int gnutls_alert_send(gnutls_session_t session, gnutls_alert_level_t level,

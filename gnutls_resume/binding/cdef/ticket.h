@@ -1,7 +1,8 @@
 int gnutls_session_ticket_key_generate(gnutls_datum_t *key);
 int gnutls_session_ticket_enable_server(gnutls_session_t session, const gnutls_datum_t *key);
 int gnutls_session_ticket_enable_client(gnutls_session_t session);
-int gnutls_session_ticket_send(gnutls_session_t session, unsigned nr, unsigned flags);
+/* gnutls_session_ticket_send, and nothing of the key stays on the stack; in session.c */
+int gr_ticket_send(gnutls_session_t session, unsigned int count, unsigned int flags);
 
 /* client_hello.c, through session.c */
 #define GR_POLICY_SIZE ...
