@@ -221,13 +221,17 @@ class TicketKeyRing:
 
     def rotate(self) -> None:
         """Begin with new random keys, and refuse at once all tickets that were made before; the
-        others who share the source do within a second or two of each other.
+        others who share the source do within a second or two of each other. Sessions in a database
+        stay: they are under no ticket key.
 
-        Raises RuntimeError if the ring has neither a file nor a store to tell them, and what
-        writing there raises: then nothing has changed.
+        Raises RuntimeError if the ring has neither a file nor a store to tell them, or if a signal
+        handler calls it in the middle of a rotation or a look at the source, and what writing
+        there raises: then nothing has changed.
         """
         if self._source is None:
             raise RuntimeError(ticket_key_sources.NOT_SHARED)
+        if self._looking.mine:  # it would wait for the lock that its own thread has on the file
+            raise RuntimeError("a signal handler has come in the middle of a change of keys")
         with self._looking:
             record = TicketKeyRecord.generate(
                 self.period,

@@ -726,6 +726,38 @@ def test_rotation_is_not_missed_that_comes_right_after_a_write(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_handler_that_rotates_in_the_middle_of_a_rotation_does_not_wait_for_it(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = TicketKeyRing.from_file(path)
+    before = secrets(ring)
+    fsync = os.fsync
+    refused: list[BaseException] = []
+
+    def handler(*_: object) -> None:
+        try:
+            ring.rotate()
+        except RuntimeError as error:
+            refused.append(error)
+
+    def interrupted(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        signal.raise_signal(signal.SIGUSR1)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    previous = signal.signal(signal.SIGUSR1, handler)
+    try:
+        ring.rotate()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert [str(error) for error in refused] == [
+        "a signal handler has come in the middle of a change of keys"
+    ]
+    assert not set(before) & set(secrets(ring))
+    assert secrets(TicketKeyRing.from_file(path))[0] == secrets(ring)[0]
+
+
 def test_handshakes_go_on_while_a_rotation_waits(path: Path, clock: Clock) -> None:
     """For another process, which has stopped in the middle of its own."""
     ring = TicketKeyRing.from_file(path)
