@@ -15,7 +15,7 @@ from gnutls_resume.cli.arguments import (
     table,
 )
 from gnutls_resume.resumption.ticket_key_record import HOURS_6, MAX_PERIOD
-from gnutls_resume.resumption.ticket_key_sources import StoreSource, write_key_file
+from gnutls_resume.resumption.ticket_key_sources import FileSource, StoreSource, write_key_file
 
 
 def add(commands: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
@@ -86,9 +86,13 @@ def run_show(chosen: argparse.Namespace) -> None:
 
 
 def ring_of_file(chosen: argparse.Namespace) -> TicketKeyRing:
+    check_no_period(chosen)
+    return TicketKeyRing.from_file(chosen.keys)
+
+
+def check_no_period(chosen: argparse.Namespace) -> None:
     if chosen.period is not None:
         raise ValueError("--period is for --store: a key file says its own")
-    return TicketKeyRing.from_file(chosen.keys)
 
 
 def records_in(
@@ -120,9 +124,25 @@ def show_store(chosen: argparse.Namespace) -> None:
 
 
 def run_rotate(chosen: argparse.Namespace) -> None:
-    ring = ring_of_store(chosen) if chosen.store else ring_of_file(chosen)
-    ring.rotate()
-    print_ring(ring)
+    if chosen.store:
+        ring = ring_of_store(chosen)
+        ring.rotate()
+        print_ring(ring)
+    else:
+        rotate_file(chosen)
+
+
+def rotate_file(chosen: argparse.Namespace) -> None:
+    """Also where the old keys are too old to begin with, so without a ring of them."""
+    check_no_period(chosen)
+    source = FileSource(chosen.keys)
+    old = source.read()
+    source.replace(
+        TicketKeyRecord.generate(
+            old.period, ticket_lifetime=old.ticket_lifetime, generation=int(time.time())
+        )
+    )
+    print_ring(TicketKeyRing.from_file(chosen.keys))
 
 
 def ring_of_store(chosen: argparse.Namespace) -> TicketKeyRing:

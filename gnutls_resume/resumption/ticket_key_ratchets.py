@@ -42,28 +42,24 @@ class Ratchet:
         """That of an epoch, `oldest` or later. Raises FarOffError."""
         found = self._secrets.get(epoch)
         if found is None:
-            before = max(number for number in tuple(self._secrets) if number < epoch)
+            before = max(number for number in self._secrets if number < epoch)
             if epoch - before > MAX_STEPS:
                 raise FarOffError(
                     f"the ticket keys are more than {MAX_STEPS} periods old: begin with new ones "
                     "(python -m gnutls_resume keys rotate)"
                 )
-            later = self._secrets[before].ratchet(epoch - before)
-            found = self._secrets.setdefault(epoch, later)
+            found = self._secrets[epoch] = self._secrets[before].ratchet(epoch - before)
         return found
 
     def forget(self, before: int) -> None:
         """Wipe the secrets of all epochs before this one."""
         self.oldest = max(self.oldest, before)
         self.secret(self.oldest)
-        secrets = tuple(self._secrets.items())
-        self._secrets = {number: it for number, it in secrets if number >= self.oldest}
-        for number, secret in secrets:
-            if number < self.oldest:
-                secret.wipe()
+        for number in [number for number in self._secrets if number < self.oldest]:
+            self._secrets.pop(number).wipe()
 
     def wipe(self) -> None:
-        for secret in tuple(self._secrets.values()):
+        for secret in self._secrets.values():
             secret.wipe()
 
     def leads_to(self, record: TicketKeyRecord) -> bool:

@@ -230,7 +230,8 @@ class TicketKeyRing:
         """
         if self._source is None:
             raise RuntimeError(ticket_key_sources.NOT_SHARED)
-        if self._looking.mine:  # it would wait for the lock that its own thread has on the file
+        # It would wait for the lock that its own thread has on the file, or could not follow.
+        if self._looking.mine or self._lock.mine:
             raise RuntimeError("a signal handler has come in the middle of a change of keys")
         with self._looking:
             record = TicketKeyRecord.generate(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gnutls_resume import SealingKey, TicketKeyRing
+from gnutls_resume import SealingKey, TicketKeyRecord, TicketKeyRing
 from gnutls_resume.cli import main
+from gnutls_resume.resumption.ticket_key_sources import write_key_file
 from gnutls_resume.stores.sqlite import SQLiteStore
 
 Captured = pytest.CaptureFixture[str]
@@ -88,6 +89,19 @@ def test_rotate_ends_the_old_keys_in_a_running_server(tmp_path: Path) -> None:
     assert ring.current.fingerprint != before
     assert ring.current == TicketKeyRing.from_file(path).current
     assert before not in [key.fingerprint for key in ring.accepted]
+
+
+def test_rotate_takes_a_file_that_is_too_old_for_a_server(tmp_path: Path, capsys: Captured) -> None:
+    """It is what the refusal says to do."""
+    path = tmp_path / "keys"
+    record = TicketKeyRecord.generate(10, ticket_lifetime=5, start=0, generation=7)
+    write_key_file(path, record, replace=False)
+    assert run("keys", "show", path) == 1
+    assert "begin with new ones (python -m gnutls_resume keys rotate)" in capsys.readouterr().err
+    assert run("keys", "rotate", path) == 0
+    ring = TicketKeyRing.from_file(path)
+    assert (ring.period, ring.ticket_lifetime) == (10, 5)
+    assert ring.generation > 7
 
 
 def test_keys_in_a_store_are_shown_and_rotated(tmp_path: Path, capsys: Captured) -> None:
