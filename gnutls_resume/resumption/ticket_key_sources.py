@@ -36,6 +36,7 @@ NOT_SHARED = (
 CONTEXT = b"gnutls_resume ticket keys 1"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe of that name is no reason to wait
+TO_LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK  # only NFS asks for more than to read
 
 Stamp = tuple[int, int, int, int]  # by which a changed file is known
 
@@ -128,7 +129,7 @@ def lock_of(path: Path, *, wait: bool) -> Iterator[None]:
     Raises BlockingIOError if another process holds it and we do not wait, OSError.
     """
     while True:
-        descriptor = os.open(path, TO_READ)
+        descriptor = os.open(path, TO_LOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             try:

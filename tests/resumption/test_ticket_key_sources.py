@@ -543,22 +543,26 @@ def rewrite_new(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def test_folder_that_cannot_be_written_is_one_warning(clock: Clock, warnings_of: list[str]) -> None:
-    """A service without rights, and keys that root has put there for it."""
+@pytest.mark.parametrize(("folder_mode", "mode"), [(0o755, 0o600), (0o777, 0o400)])
+def test_what_cannot_be_written_is_one_warning(
+    folder_mode: int, mode: int, clock: Clock, warnings_of: list[str]
+) -> None:
+    """A service without rights, and keys that root has put there for it, only to be read."""
     with tempfile.TemporaryDirectory() as folder:
         path = key_file(Path(folder) / "keys")
         before = path.read_bytes()
-        Path(folder).chmod(0o755)
+        path.chmod(mode)
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
+            Path(folder).chmod(folder_mode)
+        else:
+            Path(folder).chmod(folder_mode & 0o555)
 
         def serve(_: int) -> bytes:
             if os.geteuid() == 0:
                 os.setgroups([])
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
-            else:
-                Path(folder).chmod(0o555)
             ring = TicketKeyRing.from_file(path)
             for steps in range(4):
                 clock.go_to(EPOCH + steps)
@@ -1080,6 +1084,15 @@ def test_older_record_alone_is_refused(clock: Clock, warnings_of: list[str]) -> 
     assert warnings_of == [
         "the source of the ticket keys failed: it holds keys that are older than those in use"
     ]
+
+
+def test_same_keys_under_an_earlier_generation_are_refused(clock: Clock) -> None:
+    provider = Records(record_of(generation=1))
+    ring = TicketKeyRing.from_provider(provider)
+    provider.records = [record_of()]
+    ring.expire()
+    assert ring.stats["ring_source_errors"] == 1
+    assert ring.generation == 1
 
 
 def test_record_of_the_same_keys_at_another_epoch_changes_nothing(clock: Clock) -> None:

@@ -232,6 +232,15 @@ def test_ended_secrets_are_wiped_by_the_first_who_asks(clock: Clock) -> None:
     assert secrets(ring)[0] == ratchet(CHAIN, 9)
 
 
+def test_ratchet_that_forgets_can_go_on(clock: Clock) -> None:
+    ratchet_at_work = ticket_key_ratchets.Ratchet(record_of())
+    ratchet_at_work.forget(EPOCH + 3)
+    assert bytes_in(ratchet_at_work.secret(EPOCH + 5)) == ratchet(CHAIN, 5)
+    assert bytes_in(ratchet_at_work.secret(EPOCH + 4)) == ratchet(CHAIN, 4)
+    ratchet_at_work.forget(EPOCH)
+    assert ratchet_at_work.oldest == EPOCH + 3, "it has none of earlier"
+
+
 def test_record_stays_its_owners(clock: Clock) -> None:
     """The ring wipes what is its own."""
     record = record_of()
