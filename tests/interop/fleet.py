@@ -55,6 +55,7 @@ def sharing(folder: Path) -> Iterator[Shared]:
     ticket_keys, sealing_key = folder / "ticket.keys", folder / "sealing.key"
     done = run(sys.executable, "-m", "gnutls_resume", "keys", "new", ticket_keys)
     assert done.returncode == 0, done.stderr
+    sealing_key.touch(0o600)
     sealing_key.write_bytes(os.urandom(32))
     with redis_server(folder) as redis:
         sessions = {"sqlite": str(folder / "sessions.db"), "redis": redis.url}
