@@ -2,10 +2,11 @@
 
     python benchmarks/stores.py [--quick] [--json FILE] [SECTION ...]
 
-Keys have 32 bytes and values 1,500, about what a stored session has. Several processes are
-started at once, and an operation is then one of any of them. RedisStore talks to a redis-server
-of its own over a Unix socket, and is compared with redis-py sending the same commands; without
-redis-py or redis-server it is left out. A goal is met when the median is within it.
+Keys have 32 bytes and values 1,500, about what a stored session has. Of several processes on one
+file each is at work at the same time, and waits for the others as long as it takes. RedisStore
+talks to a redis-server of its own over a Unix socket, and is compared with redis-py sending the
+same commands; without redis-py or redis-server it is left out. A goal is met when the median is
+within it.
 """
 
 import argparse
@@ -22,25 +23,27 @@ import sqlite3
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from contest import Contest, Row, Section, compete
 from open_connections import resident_size
 
-from gnutls_resume.errors import StoreBusyError
 from gnutls_resume.stores import MemoryStore, memory
 from gnutls_resume.stores.protocol import Store
 from gnutls_resume.stores.sqlite import SQLiteStore
 
 KEYS = 10_000  # different keys of an operation
 VALUE = os.urandom(1500)
-SMALL = 100  # bytes of a value where there are a million
+ENTRIES = 1_000_000  # where there are many
+SMALL = 100  # bytes of a value there
 TTL = 3600
 KEEP = 8
 WORKERS = 4
@@ -71,7 +74,6 @@ class Run(NamedTuple):
 
     repeats: int  # batches of each peer
     number: int  # operations in a batch
-    entries: int  # where there are many
     folder: Path
     redis: str | None  # the server's URL
 
@@ -84,6 +86,9 @@ class Times(NamedTuple):
     each: Sequence[float]
 
 
+Batch = Callable[[], Times]
+
+
 def main() -> None:
     arguments = parse_arguments()
     quick = arguments.quick
@@ -92,7 +97,6 @@ def main() -> None:
         run = Run(
             repeats=3 if quick else 15,
             number=1_000 if quick else 5_000,
-            entries=100_000 if quick else 1_000_000,
             folder=Path(folder),
             redis=servers.enter_context(redis_server(Path(folder))),
         )
@@ -136,58 +140,56 @@ def versions(run: Run) -> dict[str, str]:
 
 
 def measure_operations(run: Run) -> list[Row]:
-    return compete(
-        Section("an operation", unit="µs", amount=1000),
-        [
-            Contest(
-                name, {peer: partial(microseconds, batch) for peer, batch in batches(run, name)}
-            )
-            for name in OPERATIONS
-        ],
-        run.repeats,
-    )
-
-
-def measure_slowest(run: Run) -> list[Row]:
-    return compete(
-        Section("slower are 1 in 100", rate=""),
-        [
-            Contest(name, {peer: partial(p99, batch) for peer, batch in batches(run, name)})
-            for name in OPERATIONS
-        ],
-        run.repeats,
-    )
+    return measure_both(run, "an operation", {name: batches(run, name) for name in OPERATIONS})
 
 
 def measure_processes(run: Run) -> list[Row]:
-    """The cost of one operation of any process: its reciprocal is the rate of all together."""
-    goals = {"get": 1e6 / GET_RATE, "take": 1e6 / TAKE_RATE}
-    contests = []
-    slowest = []
-    for name in OPERATIONS:
-        peers = {
-            peer: partial(batch_of_processes, run.folder / f"{name} {peer}.db", name, number, each)
-            for peer, number, each in (
-                (ONE, 1, run.number * 4),
-                (SEVERAL, WORKERS, run.number * 4),
-            )
+    """The time of one operation of any process: with several it is less, as they share it."""
+    peers = {
+        f"SQLiteStore.{name}": {
+            peer: partial(batch_of_processes, run.folder / f"{name} {number}.db", name, number, run)
+            for peer, number in ((ONE, 1), (SEVERAL, WORKERS))
         }
-        contests.append(
-            Contest(
-                f"SQLiteStore.{name}",
-                {peer: partial(microseconds, batch) for peer, batch in peers.items()},
-                goal=goals.get(name),
-            )
+        for name in OPERATIONS
+    }
+    return measure_both(
+        run,
+        "processes",
+        peers,
+        goals={"SQLiteStore.get": 1e6 / GET_RATE, "SQLiteStore.take": 1e6 / TAKE_RATE},
+        p99_goals={"SQLiteStore.take": TAKE_P99},
+    )
+
+
+def measure_both(
+    run: Run,
+    section: str,
+    peers: Mapping[str, Mapping[str, Batch]],
+    goals: Mapping[str, float] = MappingProxyType({}),
+    p99_goals: Mapping[str, float] = MappingProxyType({}),
+) -> list[Row]:
+    """Two tables of the same batches: the mean, and what 1 operation in 100 exceeds."""
+    slowest: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def mean(name: str, peer: str) -> float:
+        times = peers[name][peer]()
+        slowest[name, peer].append(p99(times.each) * 1e3)
+        return microseconds(times)
+
+    means = [
+        Contest(name, {peer: partial(mean, name, peer) for peer in those}, goal=goals.get(name))
+        for name, those in peers.items()
+    ]
+    rows = compete(Section(section, unit="µs", amount=1000), means, run.repeats)
+    told = [
+        Contest(
+            name,
+            {peer: partial(slowest[name, peer].pop, 0) for peer in those},
+            goal=p99_goals.get(name),
         )
-        slowest.append(
-            Contest(
-                f"SQLiteStore.{name}",
-                {peer: partial(p99, batch) for peer, batch in peers.items()},
-                goal=TAKE_P99 if name == "take" else None,
-            )
-        )
-    rows = compete(Section("processes", unit="µs", amount=1000), contests, run.repeats)
-    return rows + compete(Section("slower are 1 in 100", rate=""), slowest, run.repeats)
+        for name, those in peers.items()
+    ]
+    return rows + compete(Section(f"{section}: 99th percentile", rate=""), told, run.repeats)
 
 
 def measure_redis(run: Run) -> list[Row]:
@@ -195,20 +197,18 @@ def measure_redis(run: Run) -> list[Row]:
         print("\nredis: left out, since redis-py or redis-server is missing")
         return []
     client, store = redis_client(run.redis), redis_store(run.redis)
-    contests = []
-    for name, command in BARE_COMMANDS.items():
-        peers = {
+    contests = {
+        name: {
             BARE: partial(one_batch, store, name, run.number, partial(send, client, command)),
             REDIS: partial(one_batch, store, name, run.number),
         }
-        contests.append(
-            Contest(name, {peer: partial(microseconds, batch) for peer, batch in peers.items()})
-        )
-    return compete(Section("through Redis", unit="µs", amount=1000), contests, run.repeats)
+        for name, command in BARE_COMMANDS.items()
+    }
+    return measure_both(run, "through Redis", contests)
 
 
 def measure_lookup(run: Run) -> list[Row]:
-    store, keys = big_store(run.entries)
+    store, keys = big_store(ENTRIES)
     plain = {key: (time.time() + TTL, bytes(SMALL)) for key in keys}
     now = memory.now
 
@@ -224,7 +224,7 @@ def measure_lookup(run: Run) -> list[Row]:
         return (time.perf_counter() - begin) / len(asked) * 1e6
 
     contest = Contest(
-        f"get, {run.entries:,} entries",
+        f"get, {ENTRIES:,} entries",
         {DICT: partial(batch, get), MEMORY: partial(batch, store.get)},
         ratio_goal=LOOKUP_RATIO,
     )
@@ -232,14 +232,15 @@ def measure_lookup(run: Run) -> list[Row]:
 
 
 def measure_memory(run: Run) -> list[Row]:
-    peers = {peer: partial(overhead, fill, run.entries) for peer, fill in FILLERS.items()}
-    contest = Contest(f"{run.entries:,} entries", peers, goal=OVERHEAD)
-    return compete(Section("beside key and value", unit="bytes", rate=""), [contest], 3)
+    peers = {peer: partial(overhead, fill, ENTRIES) for peer, fill in FILLERS.items()}
+    contest = Contest(f"{ENTRIES:,} entries", peers, goal=OVERHEAD)
+    return compete(
+        Section("beside key and value", unit="bytes", rate=""), [contest], min(run.repeats, 3)
+    )
 
 
 SECTIONS: dict[str, Callable[[Run], list[Row]]] = {
     "operations": measure_operations,
-    "slowest": measure_slowest,
     "processes": measure_processes,
     "redis": measure_redis,
     "lookup": measure_lookup,
@@ -250,15 +251,15 @@ SECTIONS: dict[str, Callable[[Run], list[Row]]] = {
 # Batches
 
 
-def batches(run: Run, name: str) -> list[tuple[str, Callable[[], Times]]]:
+def batches(run: Run, name: str) -> dict[str, Batch]:
     """The same operation of one process on each store."""
     stores: dict[str, Store] = {
         MEMORY: MemoryStore(max_keys=100_000, max_bytes=2**40),
-        SQLITE: SQLiteStore(run.folder / f"{name}.db"),
+        SQLITE: SQLiteStore(run.folder / f"{name}.db", timeout=10),
     }
     if run.redis is not None:
         stores[REDIS] = redis_store(run.redis)
-    return [(peer, partial(one_batch, store, name, run.number)) for peer, store in stores.items()]
+    return {peer: partial(one_batch, store, name, run.number) for peer, store in stores.items()}
 
 
 def one_batch(store: Store, name: str, number: int, operation: Operation | None = None) -> Times:
@@ -284,33 +285,29 @@ def timed(store: Store, operation: Operation, keys: Keys) -> Times:
     begin = time.perf_counter()
     last = begin
     for key in keys:
-        with suppress(StoreBusyError):  # it has taken its time
-            operation(store, key)
+        operation(store, key)
         now = time.perf_counter()
         each.append(now - last)
         last = now
     return Times(begin, last, each)
 
 
-def microseconds(batch: Callable[[], Times]) -> float:
+def microseconds(times: Times) -> float:
     """The mean of an operation."""
-    times = batch()
     return (times.end - times.begin) / len(times.each) * 1e6
 
 
-def p99(batch: Callable[[], Times]) -> float:
-    """What 1 operation in 100 exceeds, in milliseconds."""
-    each = sorted(batch().each)
-    return each[len(each) * 99 // 100] * 1e3
+def p99(each: Sequence[float]) -> float:
+    return sorted(each)[len(each) * 99 // 100]
 
 
-def batch_of_processes(path: Path, name: str, processes: int, number: int) -> Times:
+def batch_of_processes(path: Path, name: str, processes: int, run: Run) -> Times:
     fork = multiprocessing.get_context("fork")
     pipes = []
     workers = []
     for _ in range(processes):
         ours, theirs = fork.Pipe()
-        worker = fork.Process(target=work, args=(path, name, number, theirs))
+        worker = fork.Process(target=work, args=(path, name, run.number, theirs))
         worker.start()
         pipes.append(ours)
         workers.append(worker)
@@ -331,11 +328,8 @@ def batch_of_processes(path: Path, name: str, processes: int, number: int) -> Ti
 def work(path: Path, name: str, number: int, pipe: "Connection[Any, Any]") -> None:
     """In a process of its own: prepare, wait until all are ready, do it and tell the times."""
     random.seed()
-    patient = SQLiteStore(path, timeout=10)
-    keys = prepare(patient, name, number)
-    patient.close()
-    store = SQLiteStore(path)
-    store.remove(b"")  # which opens it
+    store = SQLiteStore(path, timeout=10)
+    keys = prepare(store, name, number)
     pipe.send(None)
     pipe.recv()
     pipe.send(timed(store, OPERATIONS[name], keys))

@@ -16,7 +16,6 @@ Over 500 lines, because calls, the connection and a fork share one lock; what do
 in _sql.py and _database_file.py.
 """
 
-import _thread
 import logging
 import os
 import random
@@ -24,16 +23,17 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import chain, starmap
 from typing import Any, NoReturn, SupportsIndex
-from urllib.parse import quote
 
 from gnutls_resume.errors import StoreBusyError, StoreError
+from gnutls_resume.stores import _connection as connections
 from gnutls_resume.stores import _database_file as files
 from gnutls_resume.stores import _sql as sql
 from gnutls_resume.stores._arguments import check_bytes, check_count, check_timeout, check_ttl
+from gnutls_resume.stores._connection import BUSY, CLOSING, DAMAGED, KEPT, Opening, code
 from gnutls_resume.stores.protocol import StoredEntry
 
 logger = logging.getLogger("gnutls_resume")
@@ -41,15 +41,11 @@ logger = logging.getLogger("gnutls_resume")
 LOOK = 1  # seconds between looks at whether the file is still there and what has expired
 EMPTY = 60  # seconds between attempts to empty the write-ahead log
 PATIENCE = 5  # seconds for which calls that no handshake waits for wait for other processes
-CLOSING = 1  # seconds for which closing waits for others that open or move the file
 PAUSE = 0.0005  # seconds, at most, between two attempts; SQLite's own pauses are much longer
-LOG_SIZE = 4 * 1024 * 1024  # bytes from which on it is copied into the database
+AGAIN = 60  # seconds in which a second damaged file is not moved aside: the disk may be bad
+HIGHEST = 2**31  # entries of a stack
 
-BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-# After these the connection is as good as before: on a full disk it can still read.
-KEPT = BUSY | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG}
 DAMAGE = "%s is damaged (%s): it is now %s, and a new one is begun"
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 Row = tuple[Any, ...]
 
@@ -83,8 +79,8 @@ class SQLiteStore:
     the file. A key, though no value, can be left in an unused part of the file; ``clear`` takes
     away those too. Files that were moved aside stay until somebody removes them.
 
-    Threads share one connection. It is closed for the moment of a fork; parent and child open
-    one of their own when they need it.
+    Threads share one connection. For a fork it is closed, which takes milliseconds; parent and
+    child open one of their own when they need it.
     """
 
     exposed = False
@@ -112,6 +108,7 @@ class SQLiteStore:
         self._file: files.Identity | None = None  # what it is connected to
         self._beside: dict[str, files.Identity | None] = {}  # with what beside it
         self._damaged: tuple[files.Identity | None, str] | None = None  # which file, and how
+        self._moved = float("-inf")
         self._looked = self._emptied = time.monotonic()
         self._opening: Opening | None
         self._depth: int  # calls of the thread that has the lock, one within another
@@ -164,7 +161,7 @@ class SQLiteStore:
         check_ttl(ttl)
         check_count("keep", keep)
         if ttl > 0:
-            self._ask(sql.PUSH, (key, time.time() + ttl, value, min(keep, self._max_entries)))
+            self._ask(sql.PUSH, (key, time.time() + ttl, value, min(keep, HIGHEST)))
 
     def take(self, key: bytes) -> bytes | None:
         """Remove the top of the stack and return it; None if it has expired, or there is none."""
@@ -195,11 +192,12 @@ class SQLiteStore:
         for statement in (sql.CLEAR_SINGLE, sql.CLEAR_STACK):
             last: bytes | float = sql.BEFORE_ALL
             while rows := self._ask(statement, (last,), PATIENCE):
-                last = max(filter(None, map(only_bytes, *zip(*rows, strict=True))), default=last)
+                last = max((key for (key,) in rows if type(key) is bytes), default=last)
         self._empty_log()
 
     def close(self) -> None:
         """Empty the write-ahead log and close the file. Later calls are a StoreError."""
+        self._notice_fork()
         with self._lock:
             if self._connection and not self._closed and not self._depth:
                 with suppress(StoreError):
@@ -210,9 +208,9 @@ class SQLiteStore:
                 self._disconnect()
 
     def __del__(self) -> None:
-        connection = getattr(self, "_connection", None)
-        if connection is not None:
-            close(connection, self._path)
+        if getattr(self, "_connection", None):
+            self._notice_fork()
+            self._disconnect()
 
     def __repr__(self) -> str:
         return f"<SQLiteStore: {self._path!r}, at most {self._max_entries} entries>"
@@ -233,34 +231,32 @@ class SQLiteStore:
 
     def _insist(self, statement: str, parameters: Row, patience: float) -> list[Row]:
         """Try again while others are in the way, and once a damaged file is out of the way."""
-        end = None
+        end = time.monotonic() + patience
         while True:
             try:
-                return self._try(statement, parameters)
-            except (BlockingIOError, sqlite3.DatabaseError) as error:
+                return self._try(statement, parameters, end)
+            except (BlockingIOError, sqlite3.Error) as error:
                 if code(error) not in BUSY | DAMAGED:
                     raise
-                now = time.monotonic()
-                if end is None:
-                    end = now + patience
-                if now >= end:
+                if time.monotonic() >= end:
                     raise self._failure(error) from error
             time.sleep(random.random() * PAUSE)  # noqa: S311 - no secret
 
-    def _try(self, statement: str, parameters: Row) -> list[Row]:
+    def _try(self, statement: str, parameters: Row, end: float) -> list[Row]:
+        self._notice_fork()
         with self._lock:
             outer = self._depth
             try:
                 self._depth = outer + 1
                 connection = self._connection
                 if connection is None or time.monotonic() - self._looked > LOOK:
-                    connection = self._tend()
+                    connection = self._tend(end)
                 # list() does it all, and no handler runs in the middle: between an execute() and
                 # a fetchall() the statement would be open for one.
                 return list(
                     chain.from_iterable(map(connection.execute, (statement,), (parameters,)))
                 )
-            except sqlite3.DatabaseError as error:
+            except sqlite3.Error as error:
                 self._unwanted |= code(error) not in KEPT
                 if code(error) in DAMAGED:
                     self._damaged = self._file, error.sqlite_errorname
@@ -278,7 +274,7 @@ class SQLiteStore:
 
     # The connection; all of this is called under the lock
 
-    def _tend(self) -> sqlite3.Connection:
+    def _tend(self, end: float) -> sqlite3.Connection:
         """What is done once a second, and a connection afterwards."""
         if self._depth == 1 and self._connection and files.identity(self._path) != self._file:
             with files.locked(self._path):
@@ -286,7 +282,7 @@ class SQLiteStore:
                 files.remove(self._path, self._beside)
             self._disconnect()
         if self._connection is None:
-            return self._open()
+            return self._open(end)
         if self._depth == 1:
             self._looked = time.monotonic()
             try:
@@ -309,7 +305,7 @@ class SQLiteStore:
         while self._ask(sql.EMPTY_LOG, (), PATIENCE)[0][0] and time.monotonic() < end:
             time.sleep(PAUSE)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, end: float) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self._path} has been closed")
         if _stranded:
@@ -321,7 +317,7 @@ class SQLiteStore:
         if opening is None:
             opening = Opening(self._connect)
             self._opening = opening
-        opening.wait(self._timeout)
+        opening.wait(max(0, end - time.monotonic()))
         if self._opening is opening:  # else a handler was quicker
             self._opening = None
             self._looked = time.monotonic()
@@ -346,12 +342,12 @@ class SQLiteStore:
         if file is None or (self._damaged and self._damaged[0] == file):
             return None
         self._file = file
-        connection = connect(self._path)
+        connection = connections.connect(self._path)
         try:
-            if not has_tables(connection, self._path):
+            if not connections.has_tables(connection, self._path):
                 connection.close()
                 return None
-            prepare(connection, self._max_entries)
+            connections.prepare(connection, self._max_entries)
             if files.check_files(self._path) != file:
                 raise BlockingIOError("the file was replaced at this moment")
         except BaseException:
@@ -364,15 +360,18 @@ class SQLiteStore:
     def _make(self) -> None:
         file = files.check_files(self._path)
         if self._damaged and self._damaged[0] == file is not None:
+            if time.monotonic() - self._moved < AGAIN:
+                raise OSError(f"{self._path} is damaged again: look at the disk")
             _, damage = self._damaged
             target = files.move_aside(self._path)
+            self._moved = time.monotonic()
             logger.warning(DAMAGE, self._path, damage, target)
             file = None
         if file is None:
             files.create(self._path)
-        with closing(connect(self._path)) as connection:
-            if not has_tables(connection, self._path):
-                make_tables(connection)
+        with closing(connections.connect(self._path)) as connection:
+            if not connections.has_tables(connection, self._path):
+                connections.make_tables(connection)
 
     def _abandon_opening(self) -> None:
         """Of a call that did not wait to its end."""
@@ -385,152 +384,30 @@ class SQLiteStore:
         connection, self._connection = self._connection, None
         self._unwanted = False
         if connection is not None:
-            close(connection, self._path)
+            connections.close(connection, self._path)
+
+    def _notice_fork(self) -> None:
+        """Programs that embed Python may fork without its hooks."""
+        if self._process != os.getpid():
+            self._start_in_child()
+
+    def _start_in_child(self) -> None:
+        if self._connection or self._opening or self._depth:
+            _stranded.append(self._connection)  # neither used nor closed
+            self._connection = None
+        self._start()
 
     def _start(self) -> None:
-        """With a new lock, for a new store and in a forked child."""
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._depth = 0
         self._opening = None
         self._unwanted = False
 
 
-class Opening:
-    """A connection in the making, in a thread of its own."""
-
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._begun = threading.Lock()
-        # No Event: a handler in the middle of its wait() could not wait for it.
-        self._running = threading.Lock()
-        self._running.acquire()
-        self._done = False
-        self.connection: sqlite3.Connection | None = None
-        self._error: BaseException | None = None
-
-    def wait(self, timeout: float) -> None:
-        """Begin if nobody has, and wait. BlockingIOError if it takes longer."""
-        if not self._begun.locked():
-            # Of a handler that comes in between the next one is started too, and ends at once.
-            # Not threading.Thread, whose start takes long enough for many handlers.
-            try:
-                _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # no more threads, or the interpreter ends
-                self._run()
-        if not self._done and self._running.acquire(timeout=timeout):
-            self._running.release()
-        if not self._done:
-            raise BlockingIOError("the file is being opened")
-
-    def result(self) -> sqlite3.Connection:
-        if self.connection is not None:
-            return self.connection
-        # Told once: a kept exception would keep its frames, and they this.
-        error, self._error = self._error, None
-        try:
-            raise error or BlockingIOError("the file could not be opened just now")
-        finally:
-            del error
-
-    def _run(self) -> None:
-        if not self._begun.acquire(blocking=False):
-            return
-        try:
-            self.connection = self._connect()
-        except BaseException as error:  # noqa: BLE001 - raised in the threads that wait for it
-            self._error = error
-        finally:
-            self._done = True
-            self._running.release()
-
-
-def connect(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=rw",  # or SQLite would make it for all to read
-        uri=True,
-        timeout=0,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-
-
-def prepare(connection: sqlite3.Connection, max_entries: int) -> None:
-    """What each connection needs. NotSupportedError where there can be no write-ahead log."""
-    [(mode,)] = connection.execute("PRAGMA journal_mode = WAL")
-    if mode != "wal":
-        raise sqlite3.NotSupportedError("no write-ahead log can be kept here")
-    for setting in (
-        "synchronous = NORMAL",
-        "secure_delete = ON",
-        "temp_store = MEMORY",
-        f"wal_autocheckpoint = {LOG_SIZE // sql.PAGE}",
-    ):
-        connection.execute(f"PRAGMA {setting}")
-    for statement in sql.of_one_connection(max_entries):
-        connection.execute(statement)
-    connection.text_factory = no_text
-
-
-def close(connection: sqlite3.Connection, path: str) -> None:
-    """The last process to close a database deletes its log: a file of that name, which must not
-    be that of a new database by now.
-    """
-    try:
-        with files.locked(path, CLOSING, shared=True):
-            connection.close()
-    except (OSError, sqlite3.Error):
-        with suppress(sqlite3.Error):
-            connection.close()
-
-
-def has_tables(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the tables are there; False if there is nothing at all, else an exception."""
-    [(application,)] = connection.execute("PRAGMA application_id")
-    [(version,)] = connection.execute("PRAGMA user_version")
-    found = set(chain.from_iterable(connection.execute("SELECT sql FROM sqlite_master")))
-    if not application and not version and not found:
-        return False
-    if application != sql.APPLICATION_ID:
-        raise ValueError(f"{path} is a database of another program: choose another path")
-    if version != sql.VERSION:
-        raise ValueError(
-            f"{path} has format {version}, and this release of gnutls_resume knows only "
-            f"{sql.VERSION}: choose another path"
-        )
-    if not found.issuperset(sql.SCHEMA):
-        error = sqlite3.DatabaseError("tables are missing")
-        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_CORRUPT, "no tables"
-        raise error
-    return True
-
-
-def make_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA synchronous = OFF")  # for a power cut now there is nothing to lose
-    connection.execute(f"PRAGMA page_size = {sql.PAGE}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in (*sql.SCHEMA, sql.START_COUNTING):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {sql.APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {sql.VERSION}")
-    connection.execute("COMMIT")
-
-
-def code(error: Exception) -> int | None:
-    """SQLite's primary result code; files.locked speaks in its own way."""
-    if isinstance(error, BlockingIOError):
-        return sqlite3.SQLITE_BUSY
-    extended: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if extended is None else extended & 0xFF
-
-
 def only_bytes(value: object) -> bytes | None:
     """Whatever somebody has written into the file."""
     return value if type(value) is bytes else None
-
-
-def no_text(_: bytes) -> None:
-    """For text, which none of our columns holds: an error would show it."""
 
 
 # Weak, so that stores are collected; one hook for all, since no hook can be taken back.
@@ -560,10 +437,7 @@ def _go_on() -> None:
 def _start_again() -> None:
     """In the child: with new locks, and without what could not be closed."""
     for store in _stores_now():
-        if store._connection or store._opening or store._depth:  # noqa: SLF001
-            _stranded.append(store._connection)  # noqa: SLF001 - neither used nor closed
-            store._connection = None  # noqa: SLF001
-        store._start()  # noqa: SLF001
+        store._start_in_child()  # noqa: SLF001
 
 
 os.register_at_fork(before=_close_all, after_in_parent=_go_on, after_in_child=_start_again)

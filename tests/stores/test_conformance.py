@@ -48,7 +48,8 @@ def test_redis_store(case: str, redis_url: str) -> None:
 
 @pytest.mark.parametrize("case", STORE_CASES)
 def test_sqlite_store(case: str, tmp_path: Path) -> None:
-    check_store(lambda: SQLiteStore(tmp_path / "sessions.db"), cases=[case])
+    # Where many tests run at once, to open a file may take longer than a handshake may wait.
+    check_store(lambda: SQLiteStore(tmp_path / "sessions.db", timeout=10), cases=[case])
 
 
 def test_there_are_at_least_sixty_cases() -> None:

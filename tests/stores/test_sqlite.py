@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gnutls_resume.errors import StoreBusyError, StoreError
-from gnutls_resume.stores import _database_file, _sql, sqlite
+from gnutls_resume.stores import _connection, _database_file, _sql, sqlite
 from gnutls_resume.stores.protocol import StoredEntry
 from gnutls_resume.stores.sqlite import SQLiteStore
 from gnutls_resume.testing import after_call, in_children, in_threads
@@ -70,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SQLiteStore]:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         yield store
 
 
@@ -78,6 +78,11 @@ def store(path: Path) -> Iterator[SQLiteStore]:
 def always_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done once a second is done in every call."""
     monkeypatch.setattr(sqlite, "LOOK", 0)
+
+
+def open_store(path: str | Path, **options: Any) -> SQLiteStore:
+    """One that waits: where many tests run at once, to open a file may take a while."""
+    return SQLiteStore(path, **{"timeout": SOON, **options})
 
 
 def mode(path: Path) -> int:
@@ -135,7 +140,7 @@ def moved_aside(path: Path) -> list[Path]:
 def test_all_files_are_for_their_owner_alone_whatever_the_umask(path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        store = SQLiteStore(path)
+        store = open_store(path)
         store.put(A, b"value", TTL)
     finally:
         os.umask(before)
@@ -148,7 +153,7 @@ def test_all_files_are_for_their_owner_alone_whatever_the_umask(path: Path, umas
 def test_a_store_holds_nothing_open_before_its_first_call(path: Path) -> None:
     """A process that forks without Python's hooks next, as uWSGI's, must not hand it on."""
     before = open_files()
-    store = SQLiteStore(path)
+    store = open_store(path)
     assert open_files() == before
     assert files(path) == {path.name, path.name + "-lock"}
     store.close()
@@ -159,19 +164,19 @@ def test_a_store_holds_nothing_open_before_its_first_call(path: Path) -> None:
 )
 def test_what_names_no_file_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="path must name a file"):
-        SQLiteStore(name)
+        open_store(name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [b"sessions.db", 5, None])
 def test_a_path_is_text(name: object) -> None:
     with pytest.raises(TypeError, match=r"path|PathLike"):
-        SQLiteStore(name)  # type: ignore[arg-type]
+        open_store(name)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["a b?c#d%20e.db", "ключ.db", "'; --.db", "no\udce9l.db"])
 def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
-    with closing(SQLiteStore(tmp_path / name)) as store:
+    with closing(open_store(tmp_path / name)) as store:
         store.put(A, b"value", TTL)
         assert store.get(A) == b"value"
     assert files(tmp_path / name) == {name, name + "-lock"}
@@ -182,17 +187,17 @@ def test_a_relative_path_stays_the_same_file(
 ) -> None:
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path)
-    with closing(SQLiteStore("sessions.db")) as store:
+    with closing(open_store("sessions.db")) as store:
         monkeypatch.chdir(tmp_path / "other")
         store.put(A, b"value", TTL)
     assert list((tmp_path / "other").iterdir()) == []
-    with closing(SQLiteStore(tmp_path / "sessions.db")) as store:
+    with closing(open_store(tmp_path / "sessions.db")) as store:
         assert store.get(A) == b"value"
 
 
 def test_a_folder_must_exist(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
-        SQLiteStore(tmp_path / "missing" / "sessions.db")
+        open_store(tmp_path / "missing" / "sessions.db")
 
 
 def make_link(path: Path) -> None:
@@ -231,11 +236,11 @@ def test_a_file_that_is_not_the_users_alone_is_refused(
     make: Callable[[Path], None], reason: str, suffix: str, path: Path
 ) -> None:
     if suffix:
-        SQLiteStore(path).close()
+        open_store(path).close()
     make(side(path, suffix))
     before = {found.name: found.lstat() for found in path.parent.iterdir()}
     with pytest.raises(PermissionError, match=reason) as raised:
-        SQLiteStore(path)
+        open_store(path)
     assert str(side(path, suffix)) in str(raised.value)
     after = {found.name: found.lstat() for found in path.parent.iterdir()}
     assert {name: (found.st_ino, found.st_mtime_ns) for name, found in after.items()} == {
@@ -246,30 +251,30 @@ def test_a_file_that_is_not_the_users_alone_is_refused(
 def test_a_link_for_a_lock_is_refused(path: Path) -> None:
     side(path, "-lock").symlink_to("nowhere")
     with pytest.raises(OSError, match="-lock"):
-        SQLiteStore(path)
+        open_store(path)
     assert files(path) == {path.name + "-lock"}
 
 
 def test_another_users_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    SQLiteStore(path).close()
+    open_store(path).close()
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     with pytest.raises(PermissionError, match=rf"{path}.* another user \(uid {user}\)"):
-        SQLiteStore(path)
+        open_store(path)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o720])
 def test_a_folder_in_which_others_can_replace_the_file_is_refused(mode: int, path: Path) -> None:
     path.parent.chmod(mode)
     with pytest.raises(PermissionError, match=f"chmod go-w {path.parent}"):
-        SQLiteStore(path)
+        open_store(path)
     assert files(path) == set()
 
 
 @pytest.mark.parametrize("mode", [0o1777, 0o755, 0o500 | stat.S_IWUSR])
 def test_a_folder_in_which_others_cannot_replace_it_is_good(mode: int, path: Path) -> None:
     path.parent.chmod(mode)
-    SQLiteStore(path).close()
+    open_store(path).close()
 
 
 def test_a_database_of_another_program_is_refused_and_not_changed(path: Path) -> None:
@@ -283,19 +288,19 @@ def test_a_database_of_another_program_is_refused_and_not_changed(path: Path) ->
         other = path.with_name(f"{number}.db")
         before = make_database(other, *those)
         with pytest.raises(ValueError, match=rf"{other} is a database of another program"):
-            SQLiteStore(other)
+            open_store(other)
         assert other.read_bytes() == before
     assert files(path) == {f"{n}.db{suffix}" for n in range(4) for suffix in ("", "-lock")}
 
 
 def test_a_later_format_is_refused_and_not_changed(path: Path) -> None:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         store.put(A, b"value", TTL)
     before = make_database(path, "PRAGMA user_version = 2")
     with pytest.raises(
         ValueError, match="format 2, and this release of gnutls_resume knows only 1"
     ):
-        SQLiteStore(path)
+        open_store(path)
     assert path.read_bytes() == before
 
 
@@ -313,17 +318,17 @@ def test_a_database_of_another_program_in_its_place_is_an_error_of_the_store(
 
 def test_an_empty_file_is_a_new_database(path: Path) -> None:
     make_file(0o600, path)
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         store.put(A, b"value", TTL)
         assert store.get(A) == b"value"
 
 
 def test_what_is_written_is_there_when_it_is_opened_again(path: Path) -> None:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         store.put(A, b"value", TTL)
         store.push(A, b"1", TTL, 8)
         store.push(A, b"2", TTL, 8)
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         assert [store.get(A), store.take(A), store.take(A)] == [b"value", b"2", b"1"]
 
 
@@ -336,7 +341,7 @@ def test_the_last_to_close_leaves_nothing_beside_it(store: SQLiteStore, path: Pa
 def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     with pytest.raises(NotImplementedError, match=r"SQLite 3\.35 or later is needed"):
-        SQLiteStore(path)
+        open_store(path)
 
 
 def test_a_file_is_made_only_where_there_is_none(path: Path) -> None:
@@ -346,16 +351,16 @@ def test_a_file_is_made_only_where_there_is_none(path: Path) -> None:
             _database_file.create(str(path))
         path.unlink()
     with pytest.raises(sqlite3.OperationalError):
-        sqlite.connect(str(path)).execute(_sql.COUNT)
+        _connection.connect(str(path)).execute(_sql.COUNT)
     assert files(path) == set()
 
 
 def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
     store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(SQLiteStore(path.with_name("new.db"))) as other:
+    with closing(open_store(path.with_name("new.db"))) as other:
         other.put(A, b"new", TTL)
-    connect = sqlite.connect
+    connect = _connection.connect
 
     def connect_and_replace(*arguments: Any) -> sqlite3.Connection:
         connection = connect(*arguments)
@@ -363,7 +368,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
             path.with_name("new.db").rename(path)
         return connection
 
-    monkeypatch.setattr(sqlite, "connect", connect_and_replace)
+    monkeypatch.setattr(_connection, "connect", connect_and_replace)
     assert store.get(A) == b"new"
 
 
@@ -387,7 +392,7 @@ def test_what_is_no_database_any_more_is_moved_aside_when_it_is_opened(
     path.write_bytes(b"this is no database, but long enough to be one " * 100)
     path.chmod(0o600)
     before = path.read_bytes()
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         store.put(A, b"value", TTL)
         assert store.get(A) == b"value"
     [aside] = moved_aside(path)
@@ -410,11 +415,11 @@ def test_what_is_no_database_any_more_is_moved_aside_when_it_is_opened(
 def test_a_damaged_database_is_moved_aside(
     spoil: Callable[[Path], object], path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         for number in range(100):
             store.put(b"%d" % number, b"SECRET" * 200, TTL)
     spoil(path)
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         found = [store.get(b"%d" % number) for number in range(100)]
         assert set(found) == {None}
         store.put(A, b"value", TTL)
@@ -426,7 +431,7 @@ def test_a_damaged_database_is_moved_aside(
 def test_damage_is_noticed_while_the_store_is_used(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = SQLiteStore(path, timeout=SOON)
+    store = open_store(path)
     for number in range(1000):
         store.put(b"%d" % number, bytes(2000), TTL)
     store._empty_log()
@@ -445,7 +450,7 @@ def test_damage_is_noticed_while_the_store_is_used(
 def test_damage_is_noticed_where_only_expired_entries_are_looked_for(
     path: Path, always_looking: None
 ) -> None:
-    store = SQLiteStore(path, timeout=SOON)
+    store = open_store(path)
     store.put(A, b"value", TTL)
     store._empty_log()
     [(page,)] = store._ask("SELECT rootpage FROM sqlite_master WHERE name = 'single_expires'", ())
@@ -464,7 +469,7 @@ def test_a_damaged_file_replaces_no_earlier_one(path: Path, clock: Clock) -> Non
     for _ in range(3):
         path.write_bytes(b"no database" * 1000)
         path.chmod(0o600)
-        SQLiteStore(path).close()
+        open_store(path).close()
     names = [f"{path.name}.damaged-{int(clock.time) + number}" for number in range(3)]
     assert [aside.name for aside in moved_aside(path)] == names
 
@@ -480,11 +485,11 @@ def test_a_damaged_file_takes_its_log_along(path: Path) -> None:
 def test_two_that_notice_damage_at_once_keep_the_new_file(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         for number in range(100):
             store.put(b"%d" % number, bytes(2000), TTL)
     for round_ in range(10):
-        stores = [SQLiteStore(path, timeout=SOON) for _ in range(4)]
+        stores = [open_store(path) for _ in range(4)]
         for number, store in enumerate(stores):
             store.put(b"%d" % number, bytes(2000), TTL)
         stores[0]._empty_log()
@@ -503,7 +508,7 @@ def test_two_that_notice_damage_at_once_keep_the_new_file(
             return [store.get(mine)]
 
         assert in_threads([partial(use, store) for store in stores]) == [[b"value"]] * 4
-        with closing(SQLiteStore(path)) as store:
+        with closing(open_store(path)) as store:
             found = [store.get(b"mine %d" % id(other)) for other in stores]
         assert found == [b"value"] * 4
         for store in stores:
@@ -521,7 +526,7 @@ def test_a_removed_file_is_made_again(store: SQLiteStore, path: Path, always_loo
     assert store.get(A) is None
     store.put(B, b"value", TTL)
     assert mode(path) == 0o600
-    with closing(SQLiteStore(path)) as other:
+    with closing(open_store(path)) as other:
         assert other.get(B) == b"value"
 
 
@@ -531,14 +536,14 @@ def test_of_a_removed_database_nothing_comes_back_from_its_log(
     store.put(A, b"value", TTL)
     path.unlink()
     assert side(path, "-wal").stat().st_size > 0
-    with closing(SQLiteStore(path)) as other:
+    with closing(open_store(path)) as other:
         assert other.get(A) is None
         other.put(B, b"value", TTL)
         assert [store.get(A), store.get(B)] == [None, b"value"]
         # The first to close the old database must not delete the new one's log.
         assert side(path, "-wal").exists()
         other.put(C, b"value", TTL)
-    with closing(SQLiteStore(path)) as other:
+    with closing(open_store(path)) as other:
         assert [other.get(key) for key in (A, B, C)] == [None, b"value", b"value"]
 
 
@@ -547,14 +552,14 @@ def test_a_file_put_in_its_place_is_used(
 ) -> None:
     for number in range(50):
         store.put(b"%d" % number, b"old" * 500, TTL)
-    with closing(SQLiteStore(path.with_name("new.db"))) as other:
+    with closing(open_store(path.with_name("new.db"))) as other:
         for number in range(50):
             other.put(b"%d" % number, b"new" * 500, TTL)
     path.with_name("new.db").rename(path)
     assert {store.get(b"%d" % number) for number in range(50)} == {b"new" * 500}
     store.put(A, b"value", TTL)
     store.close()
-    with closing(SQLiteStore(path)) as other:
+    with closing(open_store(path)) as other:
         assert [other.get(A), other.get(b"1")] == [b"value", b"new" * 500]
     assert moved_aside(path) == []
 
@@ -583,7 +588,7 @@ def count(store: SQLiteStore) -> int:
 
 
 def test_at_most_so_many_entries_are_kept(path: Path) -> None:
-    store = SQLiteStore(path, max_entries=50)
+    store = open_store(path, max_entries=50)
     for number in range(200):
         store.put(b"%d" % number, b"", TTL)
         store.push(b"%d" % (number % 7), b"", TTL, 100)
@@ -594,7 +599,7 @@ def test_at_most_so_many_entries_are_kept(path: Path) -> None:
 
 
 def test_what_expires_first_makes_room(path: Path) -> None:
-    store = SQLiteStore(path, max_entries=4)
+    store = open_store(path, max_entries=4)
     store.push(A, b"second", TTL + 2, 8)
     store.put(A, b"first", TTL + 1)
     store.put(B, b"fourth", TTL + 4)
@@ -614,7 +619,7 @@ def test_what_expires_first_makes_room(path: Path) -> None:
 
 
 def test_a_new_entry_is_kept_even_if_it_expires_first(path: Path) -> None:
-    store = SQLiteStore(path, max_entries=1)
+    store = open_store(path, max_entries=1)
     store.put(A, b"value", TTL)
     assert store.add(B, b"value", 1)
     assert [store.get(A), store.get(B)] == [None, b"value"]
@@ -624,7 +629,7 @@ def test_a_new_entry_is_kept_even_if_it_expires_first(path: Path) -> None:
 
 
 def test_replacing_makes_no_room(path: Path) -> None:
-    store = SQLiteStore(path, max_entries=3)
+    store = open_store(path, max_entries=3)
     for key in (A, B):
         store.put(key, b"value", TTL)
     store.push(A, b"entry", TTL, 1)
@@ -637,11 +642,11 @@ def test_replacing_makes_no_room(path: Path) -> None:
 
 
 def test_a_store_with_a_smaller_bound_brings_a_file_down_to_it(path: Path) -> None:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         for number in range(100):
             store.put(b"%d" % number, b"", TTL)
     for push in (False, True):
-        store = SQLiteStore(path, max_entries=10)
+        store = open_store(path, max_entries=10)
         for number in range(100):
             if push:
                 store.push(b"%d" % number, b"", TTL, 1)
@@ -654,7 +659,7 @@ def test_a_store_with_a_smaller_bound_brings_a_file_down_to_it(path: Path) -> No
 def test_expired_entries_are_deleted_by_later_calls(
     path: Path, clock: Clock, always_looking: None
 ) -> None:
-    store = SQLiteStore(path)
+    store = open_store(path)
     for number in range(_sql.BATCH + 50):
         store.put(b"%d" % number, b"", 1)
         store.push(A, b"", 1, 1000)
@@ -699,7 +704,7 @@ def test_bounds_and_times_are_checked(path: Path) -> None:
 
 
 def test_a_store_may_be_told_not_to_wait(path: Path) -> None:
-    store = SQLiteStore(path, timeout=0)
+    store = open_store(path, timeout=0)
     end = time.monotonic() + SOON
     while time.monotonic() < end:  # to open the file takes a moment, and it is opened by itself
         with suppress(StoreBusyError):
@@ -712,7 +717,7 @@ def test_a_store_may_be_told_not_to_wait(path: Path) -> None:
 @pytest.mark.parametrize("ttl", [1, 10, 0.25, 604_800])
 def test_an_entry_lives_until_its_ttl_and_not_at_it(path: Path, ttl: float, clock: Clock) -> None:
     start = clock.time
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         store.put(A, b"value", ttl)
         for _ in range(3):
             store.push(A, b"entry", ttl, 8)
@@ -730,7 +735,7 @@ def test_an_entry_lives_until_its_ttl_and_not_at_it(path: Path, ttl: float, cloc
 
 
 def test_entries_are_listed_with_time_size_and_height(path: Path, clock: Clock) -> None:
-    with closing(SQLiteStore(path)) as store:
+    with closing(open_store(path)) as store:
         store.put(B, b"value", 10)
         store.put(b"", b"", 20)
         store.push(B, b"12", 30, 8)
@@ -804,7 +809,7 @@ def test_clear_comes_to_an_end_while_others_put(
 
 
 def test_close_empties_the_log_though_others_are_at_work(store: SQLiteStore, path: Path) -> None:
-    with closing(SQLiteStore(path)) as other:
+    with closing(open_store(path)) as other:
         other.put(B, b"value", TTL)
         store.put(A, b"SECRET", TTL)
         store.remove(A)
@@ -829,7 +834,7 @@ def test_a_closed_store_raises_and_can_be_closed_again(store: SQLiteStore) -> No
 
 def test_a_store_that_nobody_keeps_is_closed(path: Path) -> None:
     before = open_files()
-    store = SQLiteStore(path)
+    store = open_store(path)
     store.put(A, b"value", TTL)
     reference = weakref.ref(store)
     assert len(open_files()) > len(before)
@@ -861,7 +866,7 @@ def bytes_of(path: Path) -> bytes:
 
 def filled(path: Path, **options: int) -> tuple[SQLiteStore, list[int]]:
     """A store with many entries under even and odd numbers, each with a mark of its own."""
-    store = SQLiteStore(path, **options)
+    store = open_store(path, **options)
     chance = random.Random(1)  # noqa: S311
     numbers = list(range(1000))
     chance.shuffle(numbers)
@@ -912,7 +917,7 @@ def test_what_is_deleted_is_in_no_file(
         assert b"%d" % 999 not in bytes_of(path)  # no key either
     if way == "evicted":
         store.close()
-        store = SQLiteStore(path, max_entries=2000)
+        store = open_store(path, max_entries=2000)
         for number in range(1000):
             store.put(b"new %d" % number, b"", 3 * TTL)
     store.close()
@@ -994,11 +999,51 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
+def test_a_second_damaged_file_is_not_moved_soon_after_the_first(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a bad disk there would soon be more of them than the disk can hold."""
+    store = open_store(path)
+    for _ in range(2):
+        store.put(A, b"value", TTL)
+        store._empty_log()
+        store._disconnect()
+        damage(path)
+        with suppress(StoreError):
+            store.get(A)
+    with pytest.raises(StoreError, match=f"{path} is damaged again"):
+        store.get(A)
+    assert len(moved_aside(path)) == len(caplog.records) == 1
+    store._moved -= sqlite.AGAIN
+    assert store.get(A) is None
+    assert len(moved_aside(path)) == len(caplog.records) == 2
+    store.close()
+
+
+def test_threads_that_wait_at_once_do_not_wait_one_after_another(path: Path) -> None:
+    store = open_store(path, timeout=0.3)
+    with _database_file.locked(str(path)):
+        begin = time.monotonic()
+        errors = in_threads([partial(failure, store.get, A)] * 8)
+        assert time.monotonic() - begin < 4 * 0.3
+    assert {type(error) for error in errors} == {StoreBusyError}
+    store.close()
+
+
+def failure(call: Callable[..., object], *arguments: object) -> Exception | None:
+    try:
+        call(*arguments)
+    except StoreError as error:
+        return error
+    return None
+
+
 def test_a_held_file_is_busy_for_writers_only_and_not_for_long(
     store: SQLiteStore, path: Path
 ) -> None:
     store.put(A, b"value", TTL)
     store.push(A, b"entry", TTL, 8)
+    store._timeout = 0.05
     with held(path):
         for name, call in CALLS.items():
             if name == "get":
@@ -1012,7 +1057,7 @@ def test_a_held_file_is_busy_for_writers_only_and_not_for_long(
 
 
 def test_readers_do_not_wait_for_a_thread_that_waits(path: Path) -> None:
-    store = SQLiteStore(path, timeout=SOON)
+    store = open_store(path)
     store.put(A, b"value", TTL)
     waiting = threading.Event()
     read = threading.Event()
@@ -1035,8 +1080,10 @@ def test_readers_do_not_wait_for_a_thread_that_waits(path: Path) -> None:
 
 
 def test_a_file_that_is_being_opened_by_others_is_busy(store: SQLiteStore, path: Path) -> None:
+    store._timeout = 0.05
     with _database_file.locked(str(path)), pytest.raises(StoreBusyError):
         store.get(A)
+    store._timeout = SOON
     assert store.get(A) is None
 
 
@@ -1092,7 +1139,7 @@ def test_a_disk_that_takes_no_more_is_an_error_and_passes(store: SQLiteStore, pa
 
 def test_a_process_without_descriptors_cannot_open_and_later_can(path: Path) -> None:
     def call() -> list[object]:
-        store = SQLiteStore(path)
+        store = open_store(path)
         before = len(open_files())
         errors = []
         for extra in range(5):
@@ -1120,7 +1167,7 @@ def test_a_file_without_rights_is_an_error_and_passes(path: Path) -> None:
                 if folder.stat().st_uid == 0 and not mode(folder) & 1:
                     folder.chmod(mode(folder) | 0o011)
             os.setresuid(65534, 65534, 65534)
-        store = SQLiteStore(path)
+        store = open_store(path)
         store.put(A, b"value", TTL)
         results: list[object] = []
         for target, rights in ((path, 0), (path, 0o400), (path.parent, 0o500), (path.parent, 0)):
@@ -1137,7 +1184,7 @@ def test_a_file_without_rights_is_an_error_and_passes(path: Path) -> None:
         store.put(A, b"new", TTL)
         return [*results, store.get(A)]
 
-    SQLiteStore(path).close()
+    open_store(path).close()
     assert in_children([call]) == [[True, b"value"] * 4 + [b"new"]]
 
 
@@ -1145,7 +1192,7 @@ def test_failures_leave_nothing_for_the_garbage_collector(store: SQLiteStore, pa
     """Frames of failed calls hold keys and values."""
 
     def left() -> list[object]:
-        return [thing for thing in gc.get_objects() if isinstance(thing, sqlite.Opening)]
+        return [thing for thing in gc.get_objects() if isinstance(thing, _connection.Opening)]
 
     gc.collect()
     gc.disable()
@@ -1156,18 +1203,22 @@ def test_failures_leave_nothing_for_the_garbage_collector(store: SQLiteStore, pa
                 store.get(A)
         assert left() == []
         path.parent.chmod(0o700)
+        store.get(A)
+        store._timeout = 0.05
         with held(path):
             for _ in range(3):
                 with suppress(StoreBusyError):
                     store.put(A, b"value", TTL)
         frames = [thing for thing in gc.get_objects() if isinstance(thing, types.FrameType)]
-        assert [frame for frame in frames if frame.f_code.co_filename == sqlite.__file__] == []
+        ours = (sqlite.__file__, _connection.__file__, _database_file.__file__)
+        assert [frame for frame in frames if frame.f_code.co_filename in ours] == []
     finally:
         gc.enable()
 
 
 def test_errors_do_not_show_what_is_kept(store: SQLiteStore, path: Path) -> None:
     store.put(b"SECRET", b"SECRET", TTL)
+    store._timeout = 0.05
     with held(path), pytest.raises(StoreError) as raised:
         store.put(b"SECRET", b"SECRET", TTL)
     assert str(path) in str(raised.value)
@@ -1181,7 +1232,7 @@ from gnutls_resume.stores.sqlite import SQLiteStore
 
 folder = sys.argv[1]
 os.chmod(folder, 0o700)
-store = SQLiteStore(folder + "/sessions.db")
+store = SQLiteStore(folder + "/sessions.db", timeout=10)
 store.get(b"")
 connection = store._connection
 kept, failures = [], 0
@@ -1301,13 +1352,31 @@ def test_a_fork_leaves_nothing_open_in_either(store: SQLiteStore, path: Path) ->
     assert store.get(A) == b"value"
 
 
+def test_a_child_of_a_fork_without_hooks_does_not_use_the_connection(
+    store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that embeds Python may fork in C."""
+    store.put(A, b"value", TTL)
+    mine = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: mine + 1)
+    with pytest.raises(StoreError, match="fork at another time"):
+        store.get(A)
+    assert sqlite._stranded
+    # What follows belongs to no child.
+    connection = sqlite._stranded.pop()
+    assert connection is not None
+    connection.close()
+    monkeypatch.undo()
+    assert store.get(A) == b"value"
+
+
 def test_a_child_locks_the_file_itself_and_loses_nothing_when_the_parent_ends(
     path: Path,
 ) -> None:
     """With a connection beside an inherited one it would lock nothing, and whoever closed the
     file as the last of those that do would delete the log to which the child writes.
     """
-    store = SQLiteStore(path)
+    store = open_store(path)
     store.put(A, b"value", TTL)
     ready, go = os.pipe(), os.pipe()
 
@@ -1321,7 +1390,7 @@ def test_a_child_locks_the_file_itself_and_loses_nothing_when_the_parent_ends(
     def end_parent() -> None:
         os.read(ready[0], 1)
         store.close()
-        with closing(SQLiteStore(path)) as other:
+        with closing(open_store(path)) as other:
             assert other.get(B) == b"of the child"
         os.write(go[1], b"x")
 
@@ -1329,7 +1398,7 @@ def test_a_child_locks_the_file_itself_and_loses_nothing_when_the_parent_ends(
     thread.start()
     assert in_children([call]) == [[b"value", b"of the child", b"of the child"]]
     thread.join()
-    with closing(SQLiteStore(path)) as other:
+    with closing(open_store(path)) as other:
         assert other.get(C) == b"of the child"
     for descriptor in (*ready, *go):
         os.close(descriptor)
@@ -1340,7 +1409,7 @@ def test_a_child_forked_in_the_middle_of_a_threads_call_is_told(
 ) -> None:
     """It could not use the file safely; the parent goes on."""
     monkeypatch.setattr(sqlite, "CLOSING", 0.01)
-    store = SQLiteStore(path)
+    store = open_store(path)
     store.put(A, b"value", TTL)
     holding, done = threading.Event(), threading.Event()
 
@@ -1355,7 +1424,7 @@ def test_a_child_forked_in_the_middle_of_a_threads_call_is_told(
 
     def call() -> list[str]:
         errors = []
-        for use in (lambda: store.get(A), lambda: SQLiteStore(path).get(A)):
+        for use in (lambda: store.get(A), lambda: open_store(path).get(A)):
             try:
                 use()
             except StoreError as error:
@@ -1375,33 +1444,50 @@ def test_a_child_forked_in_the_middle_of_a_threads_call_is_told(
 def test_a_store_is_opened_while_handlers_call_it(path: Path) -> None:
     """Each call of a handler takes longer than the next signal: it must not begin anew."""
 
-    def call() -> list[int]:
-        store = SQLiteStore(path, timeout=SOON)
-        calls = [0]
+    def call() -> list[list[bytes]]:
+        store = open_store(path)
+        numbers, told = count_from(0), []
 
         def handle(*_: object) -> None:
-            calls[0] += 1
-            store.put(b"%d" % calls[0], b"value", TTL)
+            key = b"%d" % next(numbers)
+            store.put(key, b"value", TTL)
+            told.append(key)
 
         signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
         try:
             store.get(A)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        return [calls[0], len(list(store.entries()))]
+        return [sorted(told), sorted(entry.key for entry in store.entries())]
 
-    SQLiteStore(path).close()
+    open_store(path).close()
     for _ in range(10):
-        [[calls, kept]] = in_children([call])
-        assert calls == kept > 0
+        [[told, kept]] = in_children([call])
+        assert told == kept != []
         path.unlink()
+
+
+def test_a_store_that_is_never_closed_says_nothing_at_the_end(path: Path) -> None:
+    program = (
+        "import atexit, sys\n"
+        "from gnutls_resume.stores.sqlite import SQLiteStore\n"
+        "stores = [SQLiteStore(sys.argv[1], timeout=10) for _ in range(3)]\n"
+        "stores[0].put(b'key', b'value', 600)\n"
+        "def use():\n"
+        "    assert stores[1].get(b'key') == b'value'\n"  # which is opened now
+        "atexit.register(use)\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", program, path]
+    done = subprocess.run(command, capture_output=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert files(path) == {path.name, path.name + "-lock"}
 
 
 def test_the_hook_for_forks_does_not_keep_stores_alive(tmp_path: Path) -> None:
     gc.collect()
     before = len(sqlite._stores)
-    stores = [SQLiteStore(tmp_path / f"{number}.db") for number in range(5)]
+    stores = [open_store(tmp_path / f"{number}.db") for number in range(5)]
     assert len(sqlite._stores) == before + 5
     stores.clear()
     gc.collect()
@@ -1487,7 +1573,7 @@ class SQLiteStoreMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(time, "time", self.clock)
         self.folder = TemporaryDirectory()
-        self.store = SQLiteStore(Path(self.folder.name) / "sessions.db", max_entries=6)
+        self.store = open_store(Path(self.folder.name) / "sessions.db", max_entries=6)
         self.store._looked = float("inf")  # nothing is purged: the model holds the expired too
         self.model = Model(self.clock, 6)
 

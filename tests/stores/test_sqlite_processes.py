@@ -192,7 +192,7 @@ def kill_writers(path: Path, number: int) -> None:
             acknowledged += len(answers)
         os.kill(reader, signal.SIGKILL)
         assert read_all(words) == b"begun "
-    with closing(SQLiteStore(path)) as store:
+    with closing(SQLiteStore(path, timeout=SOON)) as store:
         assert {key: store.get(key) for key in kept} == kept
     assert acknowledged >= number // 2
     assert list(path.parent.glob("*damaged*")) == []
@@ -291,7 +291,7 @@ def get(store: SQLiteStore, seen: Work, key: bytes) -> None:
 def check_work(path: Path, workers: int, rounds: int, timeout: float) -> int:
     """Let them work and return how often the file was busy."""
     seen = in_children([partial(work, path, worker, rounds, timeout) for worker in range(workers)])
-    with closing(SQLiteStore(path)) as store:
+    with closing(SQLiteStore(path, timeout=SOON)) as store:
         left = chain.from_iterable(drained(store, b"shared %d" % number) for number in range(7))
         taken = Counter([*chain.from_iterable(work.taken for work in seen), *left])
         pushed = Counter(chain.from_iterable(work.pushed for work in seen))
@@ -361,7 +361,7 @@ def test_a_process_with_a_removed_database_does_no_harm_to_the_next(path: Path) 
     thread.start()
     assert in_children([partial(use, ready[1], go[0])]) == [[None, None, b"value"]]
     thread.finish()
-    with closing(SQLiteStore(path)) as store:
+    with closing(SQLiteStore(path, timeout=SOON)) as store:
         found = [store.get(b"%b %d" % (word, n)) for word in (b"new", b"child") for n in range(3)]
     assert found == [b"value"] * 3 + [None, None, b"value"]
     assert sound(path)
@@ -422,7 +422,7 @@ def test_processes_that_find_damage_at_once_move_it_aside_once(path: Path) -> No
     found = in_children([partial(use, number, ready[1], go[0]) for number in range(4)])
     thread.finish()
     assert found == [b"mine %d" % number for number in range(4)]
-    with closing(SQLiteStore(path)) as store:
+    with closing(SQLiteStore(path, timeout=SOON)) as store:
         assert [store.get(mine) for mine in found if mine] == found
     assert len(list(path.parent.glob("*.damaged-*[0-9]"))) == 1
     for descriptor in (*ready, *go):
