@@ -363,16 +363,21 @@ def test_backup_of_ended_keys_is_refused_and_left_alone(
     assert secrets(TicketKeyRing.from_file(path)) == secrets(ring)
 
 
-def test_file_of_other_times_is_refused(path: Path, clock: Clock, warnings_of: list[str]) -> None:
-    ring = TicketKeyRing.from_file(path)
-    other = record_of(OTHER_CHAIN, 6 * EPOCH, period=3600, generation=GENERATION + 1)
-    key_file(path, other)
+@pytest.mark.parametrize(("period", "lifetime"), [(3600, 3600), (PERIOD, 60)])
+def test_file_of_other_times_is_refused(
+    period: int, lifetime: int, path: Path, clock: Clock, warnings_of: list[str]
+) -> None:
+    times = {"ticket_lifetime": 3600, "generation": GENERATION}
+    ring = TicketKeyRing.from_file(key_file(path, TicketKeyRecord(PERIOD, EPOCH, CHAIN, **times)))
+    times = {"ticket_lifetime": lifetime, "generation": GENERATION + 1}
+    start = EPOCH * PERIOD // period
+    key_file(path, TicketKeyRecord(period, start, OTHER_CHAIN, **times))
     ring.expire()
     assert secrets(ring)[0] == CHAIN
     (warning,) = warnings_of
     assert warning == (
         "the source of the ticket keys failed: all who share ticket keys need the same period and "
-        "ticket_lifetime: here they are 21600 and 21600 seconds, there 3600 and 3600"
+        f"ticket_lifetime: here they are 21600 and 3600 seconds, there {period} and {lifetime}"
     )
 
 
@@ -646,6 +651,36 @@ def test_each_rotation_has_a_later_generation(path: Path, clock: Clock) -> None:
     one.expire()
     other.expire()
     assert secrets(one) == secrets(other) == secrets(TicketKeyRing.from_file(path))
+
+
+def test_rotation_has_a_later_generation_than_the_ring_also_if_the_file_has_an_earlier(
+    path: Path, clock: Clock
+) -> None:
+    ring = TicketKeyRing.from_file(key_file(path, record_of(generation=2**40)))
+    key_file(path, record_of(OTHER_CHAIN, generation=5))
+    ring.rotate()
+    assert ring.generation == record_in(path)[0] == 2**40 + 1
+
+
+def test_looks_and_rotations_of_threads_are_one_after_the_other(path: Path) -> None:
+    """Or one would read what the other is about to end, and take it for a rollback."""
+    ring = TicketKeyRing.from_file(key_file(path, TicketKeyRecord.generate()))
+    over = threading.Event()
+
+    def expire() -> None:
+        while not over.is_set():
+            ring.expire()
+
+    threads = [threading.Thread(target=expire) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        ring.rotate()
+    over.set()
+    for thread in threads:
+        thread.join(20)
+    assert ring.stats["ring_source_errors"] == 0
+    assert secrets(ring)[0] == record_in(path)[2]
 
 
 def test_rotation_begins_with_the_epoch_of_the_clock(path: Path, clock: Clock) -> None:
@@ -1095,15 +1130,20 @@ def test_same_keys_under_an_earlier_generation_are_refused(clock: Clock) -> None
     assert ring.generation == 1
 
 
-def test_record_of_the_same_keys_at_another_epoch_changes_nothing(clock: Clock) -> None:
-    provider = Records(record_of())
-    ring = TicketKeyRing.from_provider(provider)
+def test_record_of_the_same_keys_at_another_epoch_changes_nothing(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock.go_to(EPOCH + 5)
+    provider = Records(record_of(ratchet(CHAIN, 5), EPOCH + 5))
+    ring = TicketKeyRing.from_provider(provider)
     table = ring.table()
     for steps in (0, 3, 5, 8):
         provider.records = [record_of(ratchet(CHAIN, steps), EPOCH + steps)]
         ring.expire()
         assert ring.table() is table
+        with monkeypatch.context() as patch:
+            patch.setattr(TicketSecret, "ratchet", None)  # known by now, and computed once
+            ring.expire()
     assert ring.stats["ring_source_errors"] == 0
 
 
