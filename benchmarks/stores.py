@@ -102,8 +102,8 @@ def main() -> None:
         )
         for name in arguments.sections or SECTIONS:
             rows += SECTIONS[name](run)
+        names = versions(run)
 
-    names = versions(run)
     print("\n" + ", ".join(f"{name} {version}" for name, version in names.items()))
     goals = [row for row in rows if row.met is not None]
     print(f"{sum(row.met is True for row in goals)} of {len(goals)} goals met")
@@ -421,7 +421,7 @@ def redis_client(url: str) -> Any:  # noqa: ANN401 - redis-py may be missing
 
 def redis_store(url: str) -> Store:
     store: Store = importlib.import_module("gnutls_resume.stores.redis").RedisStore(
-        url, prefix=PREFIX
+        url, prefix=PREFIX, timeout=10
     )
     return store
 
