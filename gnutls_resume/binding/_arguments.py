@@ -10,9 +10,13 @@ T = TypeVar("T")
 
 def check_bytes(name: str, value: object, *, length: int | None = None) -> BytesLike:
     """Return `value` if it is bytes-like and, where given, `length` bytes long."""
-    if type(value) is not bytes and not isinstance(value, bytearray | memoryview | bytes):
+    if type(value) is bytes:
+        size = len(value)
+    elif isinstance(value, bytearray | memoryview | bytes):
+        size = memoryview(value).nbytes
+    else:
         raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
-    if length is not None and (size := memoryview(value).nbytes) != length:
+    if length is not None and size != length:
         raise ValueError(f"{name} must be {length} bytes, not {size}")
     return value
 

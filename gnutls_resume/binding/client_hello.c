@@ -153,22 +153,39 @@ static void gr_parse_client_hello(const unsigned char *data, size_t size, gr_cli
 
 /* -- the ticket key ----------------------------------------------------------------------- */
 
+#define GR_MAX_CONTEXT (11 + 33 + 2 + 256 + 256 + 2) /* bytes; what gr_ticket_context puts there */
+#define GR_REMEMBERED 16 /* contexts; a client can invent them, so what is here may be lost */
+
+/* The names of the keys that GnuTLS derives from ours in one context: for each secret that of its
+ * period, and that of the one before. They are no secrets: they stand in every ticket. */
+typedef struct {
+	uint64_t period;
+	uint32_t lifetime;
+	size_t size; /* of the context; 0: nothing is remembered */
+	unsigned char context[GR_MAX_CONTEXT];
+	int named[GR_MAX_TICKET_SECRETS]; /* not, if the secret had been wiped */
+	unsigned char names[GR_MAX_TICKET_SECRETS][2][GR_KEY_NAME_SIZE];
+} gr_key_names;
+
 /* The secrets of which a ticket's key may have been made, the current one first; held by the Python
- * session. A secret that ends is wiped while sessions may still look at it. */
+ * session. A secret that ends is wiped while sessions may still look at it. Names are remembered
+ * because to find that of a key takes twice as long as to make the key. */
 typedef struct {
 	unsigned int count;
 	const gnutls_datum_t *secrets[GR_MAX_TICKET_SECRETS];
+	atomic_flag busy; /* a thread uses what follows; nobody waits, others do without */
+	gr_key_names remembered[GR_REMEMBERED];
 } gr_ticket_table;
 
 typedef struct {
-	const gr_ticket_table *table; /* NULL: derive none */
+	gr_ticket_table *table; /* NULL: derive none */
 	unsigned char policy[GR_POLICY_SIZE];
 	int done; /* after a HelloRetryRequest a second key would be refused, and end the handshake */
 	int known;
 	unsigned int failures;
 } gr_tickets;
 
-#define GR_WIPED_STACK 16384 /* bytes; GnuTLS leaves secrets at up to 8,000 */
+#define GR_WIPED_STACK 12288 /* bytes; GnuTLS leaves secrets at up to 7,300 */
 
 /* Wipe what functions that have returned left on the stack below the caller's frame: keys of ours,
  * those that GnuTLS derives from them, and secrets as HMAC pads them. */
@@ -190,17 +207,13 @@ static unsigned char *gr_put(unsigned char *at, const void *part, size_t size)
 	return at + size;
 }
 
-/* HKDF-Expand (RFC 5869 §2.3): the secret is random, so there is nothing to extract. */
-static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
-			 const gnutls_datum_t *from, const gr_client_hello *hello,
-			 unsigned char key[GR_TICKET_KEY_SIZE])
+/* All that decides whether a ticket may be used. */
+static int gr_ticket_context(gnutls_session_t session, const gr_tickets *tickets,
+			     const gr_client_hello *hello, unsigned char context[GR_MAX_CONTEXT])
 {
-	const gnutls_datum_t secret = { from->data, GR_TICKET_SECRET_SIZE };
 	const unsigned char version = (unsigned char)gnutls_protocol_get_version(session);
 	gnutls_datum_t alpn = { NULL, 0 };
-	unsigned char info[6 * 256], *end = info;
-	gnutls_datum_t info_datum = { info, 0 };
-	int code;
+	unsigned char *end = context;
 
 	if (gnutls_alpn_get_selected_protocol(session, &alpn) < 0)
 		alpn.size = 0;
@@ -212,8 +225,17 @@ static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
 	end = gr_put(end, alpn.data, alpn.size);
 	end = gr_put(end, hello->name, hello->name_size);
 	end = gr_put(end, &gr_no_early_data, 1);
-	info_datum.size = (unsigned int)(end - info);
-	code = gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &secret, &info_datum, key, GR_TICKET_KEY_SIZE);
+	return (int)(end - context);
+}
+
+/* HKDF-Expand (RFC 5869 §2.3): the secret is random, so there is nothing to extract. */
+static int gr_ticket_key(const gnutls_datum_t *from, const unsigned char *context, size_t size,
+			 unsigned char key[GR_TICKET_KEY_SIZE])
+{
+	const gnutls_datum_t secret = { from->data, GR_TICKET_SECRET_SIZE };
+	const gnutls_datum_t info = { (unsigned char *)context, (unsigned int)size };
+	int code = gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &secret, &info, key, GR_TICKET_KEY_SIZE);
+
 	/* Has the secret been wiped, or is it, in another thread? Its size goes to 0 before its
 	 * bytes do, so it must be looked at after them. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -222,26 +244,86 @@ static int gr_ticket_key(gnutls_session_t session, const gr_tickets *tickets,
 	return code;
 }
 
-/* Whether the name of a ticket offered is that of the key which GnuTLS derives from ours for this
- * period, or for the one before (stek.c in GnuTLS). A lifetime of 0 is its default. */
-static int gr_is_known(const unsigned char key[GR_TICKET_KEY_SIZE], unsigned int lifetime,
-		       const gr_client_hello *hello)
+/* The name of the key that GnuTLS derives from ours in a period (stek.c in GnuTLS). */
+static int gr_key_name(const unsigned char key[GR_TICKET_KEY_SIZE], uint64_t period,
+		       unsigned char name[GR_KEY_NAME_SIZE])
 {
-	const uint64_t seconds = lifetime ? lifetime : gnutls_db_get_default_cache_expiration();
 	unsigned char input[8 + GR_TICKET_KEY_SIZE], derived[GR_TICKET_KEY_SIZE];
-	uint64_t period = (uint64_t)time(NULL) / (3 * seconds);
-	int known = 0;
+	int code;
 
+	for (int i = 0; i < 8; i++)
+		input[i] = (unsigned char)(period >> (56 - 8 * i));
 	memcpy(input + 8, key, GR_TICKET_KEY_SIZE);
-	for (int back = 0; back < 2 && !known; back++, period--) {
-		for (int i = 0; i < 8; i++)
-			input[i] = (unsigned char)(period >> (56 - 8 * i));
-		if (gnutls_hash_fast(GNUTLS_DIG_SHA3_512, input, sizeof(input), derived) < 0)
-			break;
-		known = memcmp(derived, hello->ticket, GR_KEY_NAME_SIZE) == 0 ||
-			memcmp(derived, hello->psk, GR_KEY_NAME_SIZE) == 0;
+	code = gnutls_hash_fast(GNUTLS_DIG_SHA3_512, input, sizeof(input), derived);
+	memcpy(name, derived, GR_KEY_NAME_SIZE);
+	return code;
+}
+
+/* Fill in the names for what stands above them. */
+static void gr_name_keys(const gr_ticket_table *table, gr_key_names *of)
+{
+	unsigned char key[GR_TICKET_KEY_SIZE];
+
+	for (unsigned int i = 0; i < table->count; i++)
+		of->named[i] = gr_ticket_key(table->secrets[i], of->context, of->size, key) >= 0 &&
+			       gr_key_name(key, of->period, of->names[i][0]) >= 0 &&
+			       gr_key_name(key, of->period - 1, of->names[i][1]) >= 0;
+}
+
+/* Which secret's key has this name, or -1. */
+static int gr_with_name(const gr_ticket_table *table, const gr_key_names *of,
+			const unsigned char *name)
+{
+	for (unsigned int i = 0; i < table->count; i++)
+		if (of->named[i] && (memcmp(of->names[i][0], name, GR_KEY_NAME_SIZE) == 0 ||
+				     memcmp(of->names[i][1], name, GR_KEY_NAME_SIZE) == 0))
+			return (int)i;
+	return -1;
+}
+
+/* Where the names of a context are remembered, if they are (FNV-1a). */
+static size_t gr_place_of(const unsigned char *context, size_t size)
+{
+	uint32_t hash = 2166136261u;
+
+	for (size_t i = sizeof(gr_ticket_label); i < size; i++)
+		hash = (hash ^ context[i]) * 16777619u;
+	return hash % GR_REMEMBERED;
+}
+
+/* Of which secret the ticket's key was made that is offered for this version, or -1. A lifetime of
+ * 0 is GnuTLS's default. */
+static int gr_offered_secret(gnutls_session_t session, const gr_tickets *tickets,
+			     const gr_client_hello *hello, unsigned int lifetime,
+			     const unsigned char *context, size_t size)
+{
+	const int tls13 = gnutls_protocol_get_version(session) >= GNUTLS_TLS1_3;
+	const unsigned char *name = tls13 ? hello->psk : hello->ticket;
+	gr_ticket_table *table = tickets->table;
+	gr_key_names ours, *names = &ours;
+	uint64_t period;
+	int locked, found;
+
+	if (!(tls13 ? hello->offers_psk : hello->offers_ticket))
+		return -1;
+	if (lifetime == 0)
+		lifetime = gnutls_db_get_default_cache_expiration();
+	period = (uint64_t)time(NULL) / (3 * (uint64_t)lifetime);
+	locked = !atomic_flag_test_and_set(&table->busy);
+	if (locked)
+		names = &table->remembered[gr_place_of(context, size)];
+	if (!locked || names->period != period || names->lifetime != lifetime ||
+	    names->size != size || memcmp(names->context, context, size) != 0) {
+		names->period = period;
+		names->lifetime = lifetime;
+		names->size = size;
+		memcpy(names->context, context, size);
+		gr_name_keys(table, names);
 	}
-	return known;
+	found = gr_with_name(table, names, name);
+	if (locked)
+		atomic_flag_clear(&table->busy);
+	return found;
 }
 
 /* The key of which a ticket that is offered was made, or else the current one. */
@@ -250,23 +332,17 @@ static int gr_choose_ticket_key(gnutls_session_t session, const gr_tickets *tick
 				unsigned char key[GR_TICKET_KEY_SIZE], int *known)
 {
 	const gr_ticket_table *table = tickets->table;
-	unsigned char other[GR_TICKET_KEY_SIZE];
-	int code = gr_ticket_key(session, tickets, table->secrets[0], hello, key);
+	unsigned char context[GR_MAX_CONTEXT];
+	int size = gr_ticket_context(session, tickets, hello, context);
+	int offered;
 
 	*known = 0;
-	if (!hello->offers_ticket && !hello->offers_psk)
-		return code;
-	*known = code >= 0 && gr_is_known(key, lifetime, hello);
-	for (unsigned int i = 1; i < table->count && !*known; i++) {
-		if (gr_ticket_key(session, tickets, table->secrets[i], hello, other) < 0)
-			continue; /* its time is over */
-		if (gr_is_known(other, lifetime, hello)) {
-			memcpy(key, other, sizeof(other));
-			*known = 1;
-			code = 0;
-		}
-	}
-	return code;
+	if (size < 0)
+		return size;
+	offered = gr_offered_secret(session, tickets, hello, lifetime, context, (size_t)size);
+	if (offered >= 0)
+		*known = gr_ticket_key(table->secrets[offered], context, (size_t)size, key) >= 0;
+	return *known ? 0 : gr_ticket_key(table->secrets[0], context, (size_t)size, key);
 }
 
 /* Whether the client's ticket will be resumed: then there is no need to look for its session ID. */

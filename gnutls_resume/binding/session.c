@@ -268,7 +268,7 @@ void gr_set_post_client_hello(gr_session *own)
 	gnutls_handshake_set_post_client_hello_function(own->c, gr_post_client_hello);
 }
 
-void gr_ticket_derive(gr_session *own, const gr_ticket_table *table, const unsigned char *policy)
+void gr_ticket_derive(gr_session *own, gr_ticket_table *table, const unsigned char *policy)
 {
 	own->derived.table = table;
 	memcpy(own->derived.policy, policy, GR_POLICY_SIZE);

@@ -95,6 +95,7 @@ CLIENT_KINDS = {int(kind): kind for kind in envelope.CLIENT_KINDS}
 WIRE_VERSIONS = {int(protocol): protocol.wire for protocol in Protocol}
 MAX_PROTOCOL_NAME = 31  # bytes; GnuTLS's limit, RFC 7301 §3.1 allows 255
 
+POLICY_SIZE: int = lib.GR_POLICY_SIZE
 MAX_PROTOCOLS = 8  # GnuTLS's limit
 MAX_FLAGS = (1 << 32) - 1
 
@@ -151,6 +152,7 @@ class Session:
     """The header of the session that ``set_data`` has offered."""
     _transport: MemoryTransport | SocketTransport | None = None
     _owed: tuple[Callable[..., int], int] | None = None  # see _write
+    _table: TicketKeyTable | None = None  # what C looks at
     _has_alpn = False
     _put_off = b""  # what record_send has taken and not sent yet
 
@@ -216,6 +218,7 @@ class Session:
         lib.gr_deinit(self.own)
         # Only now: the library may look at these until the end.
         self._kept.clear()
+        self._table = None
         self.hooks = self.database = self.ticket_function = None
         self.post_client_hello = self.verifier = self.keylog = None
 
@@ -679,9 +682,12 @@ class Session:
         (RFC 7627 §5.3).
         """
         table = secret if isinstance(secret, TicketKeyTable) else TicketKeyTable(secret)
-        digest = bytes(check_bytes("policy", policy, length=lib.GR_POLICY_SIZE))
-        self._kept.append(table)
-        lib.gr_ticket_derive(self.own, table.c, digest)
+        if type(policy) is not bytes or len(policy) != POLICY_SIZE:
+            policy = bytes(check_bytes("policy", policy, length=POLICY_SIZE))
+        if self._table is not None:
+            self._kept.append(self._table)  # for C may still look at it
+        self._table = table
+        lib.gr_ticket_derive(self.own, table.c, policy)
 
     @property
     def ticket_failures(self) -> int:

@@ -14,10 +14,11 @@ int gr_ticket_send(gnutls_session_t session, unsigned int count, unsigned int fl
 typedef struct {
     unsigned int count;
     const gnutls_datum_t *secrets[...];
+    ...;
 } gr_ticket_table;
 int gr_ratchet(const gnutls_datum_t *secret, uint64_t steps, unsigned char *later);
 /* gnutls_session_ticket_enable_server, in a post-client-hello function */
-void gr_ticket_derive(gr_session *own, const gr_ticket_table *table, const unsigned char *policy);
+void gr_ticket_derive(gr_session *own, gr_ticket_table *table, const unsigned char *policy);
 int gr_ticket_offered(const gr_session *own);
 unsigned int gr_ticket_failures(const gr_session *own);
 const char *gr_client_hello_name(const gr_session *own);
