@@ -153,11 +153,11 @@ static void gr_parse_client_hello(const unsigned char *data, size_t size, gr_cli
 
 /* -- the ticket key ----------------------------------------------------------------------- */
 
-#define GR_MAX_CONTEXT 768 /* bytes: a label, the policy, the version, and two names of 255 */
-#define GR_REMEMBERED 16
+#define GR_MAX_CONTEXT (11 + 33 + 2 + 256 + 256 + 2) /* bytes; what gr_ticket_context puts there */
+#define GR_REMEMBERED 16 /* contexts; a client can invent them, so what is here may be lost */
 
 /* The names of the keys that GnuTLS derives from ours in one context: for each secret that of its
- * period, and that of the one before. They are no secrets, they stand in every ticket. */
+ * period, and that of the one before. They are no secrets: they stand in every ticket. */
 typedef struct {
 	uint64_t period;
 	uint32_t lifetime;
@@ -168,12 +168,12 @@ typedef struct {
 } gr_key_names;
 
 /* The secrets of which a ticket's key may have been made, the current one first; held by the Python
- * session. A secret that ends is wiped while sessions may still look at it. What is remembered
- * saves time: to find the name of a key takes longer than to make the key. */
+ * session. A secret that ends is wiped while sessions may still look at it. Names are remembered
+ * because to find that of a key takes twice as long as to make the key. */
 typedef struct {
 	unsigned int count;
 	const gnutls_datum_t *secrets[GR_MAX_TICKET_SECRETS];
-	atomic_flag busy; /* somebody looks at what follows: nobody waits for it */
+	atomic_flag busy; /* a thread uses what follows; nobody waits, others do without */
 	gr_key_names remembered[GR_REMEMBERED];
 } gr_ticket_table;
 
@@ -185,7 +185,7 @@ typedef struct {
 	unsigned int failures;
 } gr_tickets;
 
-#define GR_WIPED_STACK 16384 /* bytes; GnuTLS leaves secrets at up to 8,000 */
+#define GR_WIPED_STACK 12288 /* bytes; GnuTLS leaves secrets at up to 7,300 */
 
 /* Wipe what functions that have returned left on the stack below the caller's frame: keys of ours,
  * those that GnuTLS derives from them, and secrets as HMAC pads them. */

@@ -682,11 +682,12 @@ class Session:
         (RFC 7627 §5.3).
         """
         table = secret if isinstance(secret, TicketKeyTable) else TicketKeyTable(secret)
-        digest = bytes(check_bytes("policy", policy, length=POLICY_SIZE))
+        if type(policy) is not bytes or len(policy) != POLICY_SIZE:
+            policy = bytes(check_bytes("policy", policy, length=POLICY_SIZE))
         if self._table is not None:
             self._kept.append(self._table)  # for C may still look at it
         self._table = table
-        lib.gr_ticket_derive(self.own, table.c, digest)
+        lib.gr_ticket_derive(self.own, table.c, policy)
 
     @property
     def ticket_failures(self) -> int:
