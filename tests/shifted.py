@@ -103,7 +103,16 @@ def run_shifted(work: Work, certificates: Certificates, folder: Path) -> None:
     program = "import shifted, sys; shifted.child(*sys.argv[1:])"
     module = Path(work.__code__.co_filename)
     done = subprocess.run(
-        [sys.executable, "-c", program, module.stem, work.__name__, certificates.folder, folder],
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            program,
+            module.stem,
+            work.__name__,
+            certificates.folder,
+            folder,
+        ],
         env=os.environ
         | {
             "LD_PRELOAD": str(library),

@@ -255,4 +255,4 @@ def test_refused_hello_leaves_nothing(
                 pass
             except GnuTLSError:
                 refused += 1
-    assert refused > 5
+    assert refused >= 5

@@ -53,7 +53,7 @@ class Shared:
 def sharing(folder: Path) -> Iterator[Shared]:
     """New ones, and a Redis that runs."""
     ticket_keys, sealing_key = folder / "ticket.keys", folder / "sealing.key"
-    done = run(sys.executable, "-m", "gnutls_resume", "keys", "new", ticket_keys)
+    done = run(sys.executable, "-P", "-m", "gnutls_resume", "keys", "new", ticket_keys)
     assert done.returncode == 0, done.stderr
     sealing_key.touch(0o600)
     sealing_key.write_bytes(os.urandom(32))

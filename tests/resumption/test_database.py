@@ -316,7 +316,7 @@ class Workers:
     def serving(self, *expected: str) -> Iterator[None]:
         """So many of them, one after the other as far as the kernel goes; what they say."""
         command = [
-            sys.executable, "-c", WORKER, str(self.listener.fileno()),
+            sys.executable, "-P", "-c", WORKER, str(self.listener.fileno()),
             self.certificates.certificate_file, self.certificates.key_file,
             self._url, self._secret,
         ]  # fmt: skip
@@ -602,7 +602,7 @@ def test_what_is_no_servers_entry_does_not_resume(
         "of a client's kind": resealed(entry, first, session_id, kind=Kind.CLIENT_SESSION_ID),
         "of a ticket's kind": resealed(entry, first, session_id, kind=Kind.CLIENT_TICKET),
         "of ticket keys' kind": resealed(entry, first, session_id, kind=Kind.TICKET_KEYS),
-        "ticket keys": keys.entry[1],
+        "ticket keys": next(iter(keys.values.values())),
         "without a seal" if sealed else "with a seal": resealed(
             entry, first, session_id,
             sealing=Sealing(None if sealed else SealingKey.generate(), first_context(first)),

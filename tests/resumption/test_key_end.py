@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import HOST, Certificates
 from derived import secrets_of, words_of
+from memory import memory_of
 from rings import ratchet
 from wrapped import TLS12, TLS13, client_context, connect, server_context
 
@@ -60,13 +61,8 @@ class Server:
 
     def memory(self) -> Iterator[memoryview]:
         """All that it can write, in words."""
-        with Path(f"/proc/{self.process.pid}/mem").open("rb", buffering=0) as file:
-            for line in Path(f"/proc/{self.process.pid}/maps").read_text().splitlines():
-                places, rights, *_ = line.split()
-                first, end = (int(place, 16) for place in places.split("-"))
-                if rights.startswith("rw"):
-                    file.seek(first)
-                    yield memoryview(file.read(end - first)).cast("Q")
+        for region in memory_of(self.process.pid):
+            yield memoryview(region).cast("Q")
 
     def found(self) -> list[set[str]]:
         """Which secrets of each epoch are there, whole or in part."""

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from conftest import Certificates
+from memory import memory_of
 from pair import TLS12, TLS13
 from rings import (
     CHAIN,
@@ -914,24 +915,13 @@ while line := sys.stdin.readline():
 """
 
 
-def memory_of(process: int) -> Iterator[bytes]:
-    """All that it could read or write, region by region."""
-    with open(f"/proc/{process}/maps") as maps, open(f"/proc/{process}/mem", "rb", 0) as memory:  # noqa: PTH123
-        for line in maps:
-            region, permissions, *_ = line.split()
-            begin, end = (int(it, 16) for it in region.split("-"))
-            if "r" in permissions and "[v" not in line:  # vvar and vdso
-                memory.seek(begin)
-                yield memory.read(end - begin)
-
-
 def test_ended_secrets_are_nowhere_in_memory(path: Path, certificates: Certificates) -> None:
     """Nor the 64 bytes of a ticket key, nor the 48 secret ones that GnuTLS makes of them."""
     tests = Path(__file__).parents[1]
     begin = os.urandom(32)
     key_file(path, record_of(begin))
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, path, certificates.folder],
+        [sys.executable, "-P", "-c", SERVER, path, certificates.folder],
         env=os.environ | {"PYTHONPATH": str(tests)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
