@@ -1,14 +1,25 @@
 """What a server reads in a ClientHello before GnuTLS does: a parser that meets strangers."""
 
-import hashlib
-import hmac
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import pytest
 from conftest import HOST, Certificates
+from derived import NAME, derived, ticket_key
+from deriving import RETRY
+from hellos import (
+    PRE_SHARED_KEY,
+    SERVER_NAME,
+    SESSION_TICKET,
+    Hello,
+    first_flight,
+    framed,
+    names,
+    offering,
+    psk,
+    vector,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pair import TLS12, TLS13, Setting
@@ -16,112 +27,20 @@ from pair import TLS12, TLS13, Setting
 from gnutls_resume.binding import (
     HandshakeType,
     HookTime,
-    InitFlag,
     MemoryTransport,
     Protocol,
     Session,
     TicketOffer,
     TicketSecret,
-    db_get_default_cache_expiration,
 )
 from gnutls_resume.errors import GnuTLSError, WantReadError
 
-SERVER_NAME, SESSION_TICKET, PRE_SHARED_KEY = 0, 35, 41
 RAW = bytes(range(100, 132))
 SECRET = TicketSecret(RAW)
 POLICY = bytes(range(32))
-RECORD, MESSAGE = 5, 4  # bytes; headers
-RETRY = {
-    "client_priority": "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-SECP256R1:+GROUP-SECP384R1",
-    "server_priority": "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-SECP384R1",
-    "client_flags": InitFlag.KEY_SHARE_TOP,
-}
 each_version = pytest.mark.parametrize("priority", [TLS12, TLS13])
 # The certificates are made once, and nothing in them changes.
 many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-# -- hellos -----------------------------------------------------------------------------------
-
-
-def vector(data: bytes, width: int = 2) -> bytes:
-    return len(data).to_bytes(width) + data
-
-
-def framed(message: bytes) -> bytes:
-    """The body of a ClientHello in as many records as it needs."""
-    message = b"\1" + vector(message, 3)
-    pieces = [message[i : i + 16384] for i in range(0, len(message), 16384)]
-    return b"".join(b"\x16\3\1" + vector(piece) for piece in pieces)
-
-
-def names(*entries: tuple[int, bytes]) -> bytes:
-    """A server_name extension (RFC 6066 §3)."""
-    return vector(b"".join(bytes([kind]) + vector(name) for kind, name in entries))
-
-
-def psk(identity: bytes, *more: bytes, binder: bytes = bytes(32)) -> bytes:
-    """A pre_shared_key extension (RFC 8446 §4.2.11)."""
-    identities = [vector(each) + bytes(4) for each in (identity, *more)]
-    return vector(b"".join(identities)) + vector(vector(binder, 1) * len(identities))
-
-
-@dataclass
-class Hello:
-    """A ClientHello in its parts."""
-
-    start: bytes  # version and random
-    session_id: bytes
-    suites: bytes
-    compression: bytes
-    extensions: dict[int, bytes] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, body: bytes) -> "Hello":
-        at = 34
-
-        def cut(width: int) -> bytes:
-            nonlocal at
-            size = int.from_bytes(body[at : at + width])
-            at += width + size
-            return body[at - size : at]
-
-        hello = cls(body[:34], cut(1), cut(2), cut(1))
-        end = at + 2 + int.from_bytes(body[at : at + 2])
-        at += 2
-        assert end == len(body)
-        while at < end:
-            kind = int.from_bytes(body[at : at + 2])
-            at += 2
-            hello.extensions[kind] = cut(2)
-        return hello
-
-    def with_extension(self, kind: int, data: bytes | None) -> "Hello":
-        """Put an extension last, where a pre_shared_key must be; or take it away."""
-        others = {key: value for key, value in self.extensions.items() if key != kind}
-        return replace(self, extensions=others if data is None else {**others, kind: data})
-
-    @property
-    def body(self) -> bytes:
-        extensions = (key.to_bytes(2) + vector(data) for key, data in self.extensions.items())
-        return (
-            self.start
-            + vector(self.session_id, 1)
-            + vector(self.suites)
-            + vector(self.compression, 1)
-            + vector(b"".join(extensions))
-        )
-
-
-def first_flight(setting: Setting, data: bytes | None = None) -> bytes:
-    """The body of the ClientHello that a client of ours sends."""
-    with setting.pair(data) as pair:
-        with pytest.raises(WantReadError):
-            pair.client.handshake()
-        assert isinstance(pair.client.transport, MemoryTransport)
-        record = pair.client.transport.drain()
-        assert len(record) == RECORD + int.from_bytes(record[3:RECORD])
-        return record[RECORD + MESSAGE :]
 
 
 def hello(certificates: Certificates, priority: str = TLS13, name: str | None = HOST) -> Hello:
@@ -348,25 +267,10 @@ def test_second_hello_for_another_host_is_refused(
 FULL = (None, False)  # no error, not resumed
 
 
-def offering(hello: Hello, priority: str, ticket: bytes) -> bytes:
-    """The hello, with a ticket of its version."""
-    if priority == TLS12:
-        return hello.with_extension(SESSION_TICKET, ticket).body
-    return hello.with_extension(PRE_SHARED_KEY, psk(ticket)).body
-
-
-def name_of_key(priority: str, period: int, *, alpn: bytes = b"", name: str = HOST) -> bytes:
-    """The name of the derived key, as client_hello.c makes it and then GnuTLS (its stek.c), so
-    many periods from now: HKDF-Expand of the secret (RFC 5869 §2.3), with the policy, version,
-    protocol, name and (none yet) early data.
-    """
+def name_of_key(priority: str, period: int) -> bytes:
+    """The name of the derived key, so many periods from now."""
     version = Protocol.TLS1_2 if priority == TLS12 else Protocol.TLS1_3
-    parts = [b"ticket key", POLICY, bytes([version]), alpn, name.encode(), b"\0"]
-    info = b"".join(vector(part, 1) for part in parts)
-    first = hmac.digest(RAW, info + b"\1", "sha256")
-    key = first + hmac.digest(RAW, first + info + b"\2", "sha256")
-    now = int(time.time()) // (3 * db_get_default_cache_expiration())
-    return hashlib.sha3_512((now + period).to_bytes(8) + key).digest()[:16]
+    return derived(ticket_key(RAW, POLICY, version), period)[:NAME]
 
 
 @each_version
